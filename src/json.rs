@@ -1,0 +1,77 @@
+//! What is looked at before any parser runs: depth and size of JSON bytes.
+
+/// Deepest nesting of objects and lists that is taken.
+pub const MAX_DEPTH: usize = 64;
+
+/// Why bytes are not handed to a parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsafe {
+    /// More than [`MAX_DEPTH`] levels.
+    #[error("JSON is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// More bytes than the limit.
+    #[error("JSON is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Not UTF-8.
+    #[error("JSON is not UTF-8")]
+    NotUtf8,
+}
+
+/// Checks size, UTF-8 and depth, and gives the text.
+///
+/// # Errors
+/// What the bytes violate first.
+pub fn checked(bytes: &[u8], limit: usize) -> Result<&str, Unsafe> {
+    if bytes.len() > limit {
+        return Err(Unsafe::TooLarge { limit });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Unsafe::NotUtf8)?;
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(Unsafe::TooDeep);
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        let deep = "[".repeat(MAX_DEPTH) + &"]".repeat(MAX_DEPTH);
+        assert!(checked(deep.as_bytes(), 1000).is_ok());
+        let deeper = format!("[{deep}]");
+        assert_eq!(checked(deeper.as_bytes(), 1000), Err(Unsafe::TooDeep));
+        let text = format!("\"\\\"{}\"", "[".repeat(MAX_DEPTH * 2));
+        assert!(checked(text.as_bytes(), 1000).is_ok());
+    }
+
+    #[test]
+    fn size_and_utf8_are_checked() {
+        assert_eq!(checked(b"[]", 1), Err(Unsafe::TooLarge { limit: 1 }));
+        assert_eq!(checked(b"\"\xff\"", 10), Err(Unsafe::NotUtf8));
+    }
+}

@@ -1,0 +1,26 @@
+//! `callrec` exports Microsoft Teams call records from Microsoft Graph to
+//! Hive-partitioned Parquet.
+//!
+//! Data flows in one direction, and a stage imports only what stands before it:
+//!
+//! | stage | module | takes | gives |
+//! |---|---|---|---|
+//! | collect | [`notifications`] | the notification log | call ids and a cursor |
+//! | decide | [`worklist`] | ids, pending state | what is due now |
+//! | fetch | [`graph`] | call ids | whole JSON records |
+//! | keep | [`spool`] | records | checksummed frames on disk |
+//! | flatten | [`flatten`] | JSON bytes | Arrow record batches |
+//! | publish | [`dataset`] | batches, raw records | Parquet, raw archive, commit records |
+//!
+//! [`schema`] is the single description of the tables that `flatten` and
+//! `dataset` work from; [`run`] is the only module that knows every stage.
+
+pub mod call_id;
+pub mod clock;
+pub mod error;
+pub mod flatten;
+pub mod graph;
+pub mod json;
+pub mod notifications;
+pub mod schema;
+pub mod simulator;

@@ -1,0 +1,8 @@
+//! The tables: loaded once from `schemas/*.toml`, the single source of truth.
+//!
+//! From the catalogue come the Arrow schema, the flatten plan, the data
+//! dictionary, the SQL views and the personal-data marks.
+
+pub mod types;
+
+pub use types::{Catalogue, Column, Derive, Endpoint, Identity, IdentitySource, Pii, Rows, Source, Table, Type, When};
