@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 /// How long before its end a token is replaced.
@@ -199,7 +199,8 @@ impl Tokens {
     async fn request(&self, url: &Url, form: &[(&str, &str)], way: &Way<'_>) -> Result<Granted, Refusal> {
         let passing = |code: &str, wait| Refusal::Passing { code: code.to_owned(), wait };
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let limit = way.settings.request_timeout.min(EARLY);
+        let limit = Instant::now() + way.settings.request_timeout;
+        let limit = way.deadline.map_or(limit, |deadline| deadline.min(limit));
         let exchange = async {
             let response = way.http.post(url.clone()).form(form).send().await?;
             let (status, headers) = (response.status(), response.headers().clone());
@@ -209,7 +210,7 @@ impl Tokens {
                 Err(BodyError::Broken(error)) => Err(error),
             }
         };
-        let (status, headers, body) = match timeout(limit, exchange).await {
+        let (status, headers, body) = match timeout_at(limit, exchange).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 warn!(cause = body::failure_cause(&error), "the token request failed");
@@ -332,6 +333,33 @@ mod tests {
         assert!(!shown.contains("Contoso"), "{shown}");
         let odd = Denied { error: "<script>".to_owned(), error_codes: vec![] };
         assert!(!odd.into_error().to_string().contains("script"));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_ends_soon_serves_on_while_there_is_no_other() {
+        use crate::graph::tests::server::{Answer, Server};
+        let server = Server::start();
+        let granted = |token: &str| Answer::ok(format!(r#"{{"access_token":"{token}","expires_in":3600}}"#));
+        server.on("/t/oauth2/v2.0/token", [granted("old"), Answer::status(500), granted("new")]);
+        let auth = Auth::ClientSecret {
+            authority: server.url.clone(),
+            tenant_id: "t".to_owned(),
+            client_id: "a".to_owned(),
+            secret: "s".into(),
+            scope: "x".to_owned(),
+        };
+        let (tokens, settings) = (Tokens::new(&auth).expect("settings are valid"), Settings::new(server.url.clone(), auth));
+        let (http, clock) = (reqwest::Client::new(), Clock::system());
+        let way = Way { http: &http, settings: &settings, clock: &clock, deadline: None };
+        let ends_soon = async || tokens.held.lock().await.as_mut().expect("a token").refresh_at = Instant::now();
+        // Obtained; not replaced, for the service is down; at rest; replaced.
+        for (early, token, requests) in [(false, "old", 1), (true, "old", 2), (false, "old", 2), (true, "new", 3)] {
+            if early {
+                ends_soon().await;
+            }
+            assert_eq!(tokens.get(&way).await.expect("a token").header, format!("Bearer {token}"));
+            assert_eq!(tokens.requests(), requests);
+        }
     }
 
     #[test]

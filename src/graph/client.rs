@@ -196,12 +196,10 @@ impl Client {
             let attempt = self.attempt(url, &token.header, new_connection, began).await;
             if !matches!(attempt, Attempt::Passing { .. } | Attempt::Unauthorized) {
                 tokens.accepted(&token);
+                throttle.served();
             }
             let (reason, wait, reconnect) = match attempt {
-                Attempt::Served(members) => {
-                    throttle.served();
-                    return Ok(members);
-                }
+                Attempt::Served(members) => return Ok(members),
                 Attempt::Settled(outcome) => return Err(Stop::Settled(outcome)),
                 Attempt::Unauthorized if replaced => return Err(Stop::Fatal(tokens.unwelcome())),
                 Attempt::Unauthorized => {

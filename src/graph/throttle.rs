@@ -163,7 +163,7 @@ impl Throttle {
         }
     }
 
-    /// Graph served a request: the rate and the concurrency recover by small steps.
+    /// Graph took a request: the rate and the concurrency recover by small steps.
     pub(super) fn served(&self) {
         let mut pace = locked(&self.pace);
         pace.rate = (pace.rate + 1.0 / 512.0).min(1.0);

@@ -56,8 +56,7 @@ async fn one_token_serves_all_tasks() {
 async fn a_refused_token_is_replaced_once_for_all() {
     let server = Server::start();
     server.on(TOKEN, [granted("one"), granted("two"), granted("three")]);
-    // All eight requests of four records are refused before any is served.
-    server.on(at(SESSIONS), (0..4).map(|_| Answer::status(401))).on(at(PARTICIPANTS), (0..4).map(|_| Answer::status(401)));
+    server.refuse("Bearer one");
     for _ in 0..4 {
         server.on(at(SESSIONS), [sessions(1, "1", None)]).on(at(PARTICIPANTS), [participants(1)]);
     }
@@ -74,10 +73,8 @@ async fn a_token_that_worked_may_be_replaced_again() {
     let server = Server::start();
     server.on(TOKEN, [granted("one"), granted("two"), granted("three")]);
     let client = with_secret(&server);
-    for _ in 0..2 {
-        server
-            .on(at(SESSIONS), [Answer::status(401), sessions(1, "1", None)])
-            .on(at(PARTICIPANTS), [Answer::status(401), participants(1)]);
+    for refused in ["Bearer one", "Bearer two"] {
+        server.refuse(refused).on(at(SESSIONS), [sessions(1, "1", None)]).on(at(PARTICIPANTS), [participants(1)]);
         fetched(&client).await;
     }
     assert_eq!(client.counts().token_requests, 3);
@@ -87,7 +84,7 @@ async fn a_token_that_worked_may_be_replaced_again() {
 async fn a_fresh_token_that_is_refused_ends_the_run() {
     let server = Server::start();
     server.on(TOKEN, (0..9).map(|_| granted("any")));
-    server.on(at(SESSIONS), (0..9).map(|_| Answer::status(401))).on(at(PARTICIPANTS), (0..9).map(|_| Answer::status(401)));
+    server.refuse("Bearer any");
     let client = with_secret(&server);
     for _ in 0..3 {
         assert_eq!(client.call_record(id()).await.expect_err("no access").class(), Class::Access);

@@ -3,7 +3,7 @@
 mod access;
 mod faults;
 mod paging;
-mod server;
+pub(in crate::graph) mod server;
 
 use super::{Auth, Client, Outcome, Settings};
 use crate::call_id::CallId;

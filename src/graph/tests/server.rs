@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(in crate::graph) struct Answer {
     bytes: Vec<u8>,
     then: Then,
 }
@@ -24,7 +24,7 @@ enum Then {
 }
 
 impl Answer {
-    pub(super) fn new(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Self {
+    pub(in crate::graph) fn new(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref();
         let mut head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers {
@@ -34,23 +34,23 @@ impl Answer {
         Self { bytes: [head.as_bytes(), body].concat(), then: Then::KeepOpen }
     }
 
-    pub(super) fn ok(body: impl AsRef<[u8]>) -> Self {
+    pub(in crate::graph) fn ok(body: impl AsRef<[u8]>) -> Self {
         Self::new(200, &[("Content-Type", "application/json")], body)
     }
 
-    pub(super) fn status(status: u16) -> Self {
+    pub(in crate::graph) fn status(status: u16) -> Self {
         Self::new(status, &[], r#"{"error":{"code":"x"}}"#)
     }
 
     /// The connection breaks `bytes` before the end.
-    pub(super) fn cut(mut self, bytes: usize) -> Self {
+    pub(in crate::graph) fn cut(mut self, bytes: usize) -> Self {
         self.bytes.truncate(self.bytes.len() - bytes);
         self.then = Then::Close;
         self
     }
 
     /// The last `bytes` never come.
-    pub(super) fn stuck(mut self, bytes: usize) -> Self {
+    pub(in crate::graph) fn stuck(mut self, bytes: usize) -> Self {
         self.bytes.truncate(self.bytes.len() - bytes);
         self.then = Then::Hold;
         self
@@ -58,29 +58,31 @@ impl Answer {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) target: String,
-    pub(super) headers: HashMap<String, String>,
-    pub(super) body: String,
-    pub(super) connection: usize,
-    pub(super) at: Instant,
+pub(in crate::graph) struct Seen {
+    pub(in crate::graph) target: String,
+    pub(in crate::graph) headers: HashMap<String, String>,
+    pub(in crate::graph) body: String,
+    pub(in crate::graph) connection: usize,
+    pub(in crate::graph) at: Instant,
 }
 
 #[derive(Debug, Default)]
 struct State {
     answers: HashMap<String, VecDeque<Answer>>,
+    /// An `Authorization` that is always answered with 401.
+    refused: Option<String>,
     seen: Vec<Seen>,
     connections: usize,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Server {
-    pub(super) url: Url,
+pub(in crate::graph) struct Server {
+    pub(in crate::graph) url: Url,
     state: Arc<Mutex<State>>,
 }
 
 impl Server {
-    pub(super) fn start() -> Self {
+    pub(in crate::graph) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let url = Url::parse(&format!("http://127.0.0.1:{port}/")).expect("a URL");
@@ -101,27 +103,33 @@ impl Server {
     }
 
     /// The next answers to `target`, its path and query, in order.
-    pub(super) fn on(&self, target: impl Into<String>, answers: impl IntoIterator<Item = Answer>) -> &Self {
+    pub(in crate::graph) fn on(&self, target: impl Into<String>, answers: impl IntoIterator<Item = Answer>) -> &Self {
         self.state.lock().expect("no panic").answers.entry(target.into()).or_default().extend(answers);
         self
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    /// From now on 401 is the answer to requests with this `Authorization` only.
+    pub(in crate::graph) fn refuse(&self, authorization: &str) -> &Self {
+        self.state.lock().expect("no panic").refused = Some(authorization.to_owned());
+        self
+    }
+
+    pub(in crate::graph) fn seen(&self) -> Vec<Seen> {
         self.state.lock().expect("no panic").seen.clone()
     }
 
     /// What was asked, sorted.
-    pub(super) fn targets(&self) -> Vec<String> {
+    pub(in crate::graph) fn targets(&self) -> Vec<String> {
         let mut targets: Vec<_> = self.seen().into_iter().map(|seen| seen.target).collect();
         targets.sort();
         targets
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(in crate::graph) fn connections(&self) -> usize {
         self.state.lock().expect("no panic").connections
     }
 
-    pub(super) fn unused(&self) -> usize {
+    pub(in crate::graph) fn unused(&self) -> usize {
         self.state.lock().expect("no panic").answers.values().map(VecDeque::len).sum()
     }
 }
@@ -132,7 +140,11 @@ fn serve(stream: TcpStream, state: &Mutex<State>, connection: usize) {
     while let Some(seen) = read_request(&mut reader, connection) {
         let answer = {
             let mut state = state.lock().expect("no panic");
-            let answer = state.answers.get_mut(&seen.target).and_then(VecDeque::pop_front);
+            let refused = state.refused.is_some() && seen.headers.get("authorization") == state.refused.as_ref();
+            let answer = match state.answers.get_mut(&seen.target) {
+                _ if refused => Some(Answer::status(401)),
+                answers => answers.and_then(VecDeque::pop_front),
+            };
             state.seen.push(seen);
             answer.unwrap_or_else(|| Answer::status(418))
         };
