@@ -92,7 +92,8 @@ fn write(
     let Index { entries, sources, names, mut refused, .. } = index;
     let mut converted =
         Converted { records: entries.len() as u64 + refused.len() as u64, ..Converted::default() };
-    let mut entries = order::latest(entries, &sources)?;
+    let mut reader = order::SourceReader::new(&sources);
+    let mut entries = order::latest(entries, |a, b| Ok(reader.read(a)? > reader.read(b)?))?;
     order::sort(&mut entries);
     let layout = Layout::new(staged, modes);
     let mut open = None;

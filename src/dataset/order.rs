@@ -7,6 +7,7 @@ use crate::files;
 use crate::flatten::{Drift, Flattener, Head, Plan, Refused};
 use arrow::array::RecordBatch;
 use chrono::NaiveDate;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -49,46 +50,31 @@ pub fn sort(entries: &mut [Entry]) {
 }
 
 /// Leaves the highest version of every call. Of two records with the same
-/// version the longer one stays, then the one whose bytes are greater: a choice
-/// that does not depend on the order in which they came.
+/// version the longer one stays, then the one that `greater` says: a choice that
+/// does not depend on the order in which they came.
 ///
 /// # Errors
-/// Any failure of the file system, by class I/O.
-pub fn latest(entries: Vec<Entry>, sources: &[PathBuf]) -> Result<Vec<Entry>> {
+/// Those of `greater`.
+pub fn latest(entries: Vec<Entry>, mut greater: impl FnMut(&Entry, &Entry) -> Result<bool>) -> Result<Vec<Entry>> {
     let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
     let mut places: HashMap<String, usize> = HashMap::with_capacity(entries.len());
     for entry in entries {
-        match places.get(&entry.head.call_id) {
-            None => {
-                places.insert(entry.head.call_id.clone(), kept.len());
-                kept.push(entry);
-            }
-            Some(&place) => {
-                let present = &kept[place];
-                let by_number = (entry.head.version, entry.length).cmp(&(present.head.version, present.length));
-                if by_number.then_with_try(|| {
-                    let mut reader = SourceReader::new(sources);
-                    Ok(reader.read(&entry)?.cmp(&reader.read(present)?))
-                })? {
-                    kept[place] = entry;
-                }
-            }
+        let Some(&place) = places.get(&entry.head.call_id) else {
+            places.insert(entry.head.call_id.clone(), kept.len());
+            kept.push(entry);
+            continue;
+        };
+        let rank = |e: &Entry| (e.head.version, e.length);
+        let replaces = match rank(&entry).cmp(&rank(&kept[place])) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => greater(&entry, &kept[place])?,
+        };
+        if replaces {
+            kept[place] = entry;
         }
     }
     Ok(kept)
-}
-
-trait ThenWithTry {
-    fn then_with_try(self, other: impl FnOnce() -> Result<std::cmp::Ordering>) -> Result<bool>;
-}
-
-impl ThenWithTry for std::cmp::Ordering {
-    fn then_with_try(self, other: impl FnOnce() -> Result<Self>) -> Result<bool> {
-        Ok(match self {
-            Self::Equal => other()?.is_gt(),
-            decided => decided.is_gt(),
-        })
-    }
 }
 
 /// Reads records from their files, one file open at a time.

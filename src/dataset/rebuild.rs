@@ -6,7 +6,7 @@
 use super::Dataset;
 use super::commit::{Commit, Kind};
 use super::layout::{self, LEDGER, RAW};
-use super::merge::Input;
+use super::merge::{Input, merge};
 use super::order::{self, Entry};
 use super::parquet::{self, Written};
 use super::stage::{PartSet, Stage};
@@ -52,7 +52,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     for date in dates {
         let entries = by_date.remove(&date).unwrap_or_default();
         let old = present.remove(&date).unwrap_or_default();
-        let made = flatten_date(&stage, dataset, date, &segments, entries, threads, &mut commit)?;
+        let made = flatten_date(&stage, dataset, date, &segments, entries, threads, &mut commit.counts.schema_drift)?;
         for (number, table, schema) in tables.children_first() {
             let parts: Vec<String> = old.iter().map(|n| layout::relative(table, date, n)).collect();
             let parts: Vec<String> = parts.into_iter().filter(|r| layout.path(r).exists()).collect();
@@ -98,9 +98,9 @@ fn latest_of(segments: &[PathBuf]) -> Result<Vec<Entry>> {
             Ok(())
         })?;
     }
-    // Offsets count unpacked bytes, and no two records of the archive have the
-    // same call and version, so that no tie needs their bytes.
-    let mut entries = order::latest(entries, &[])?;
+    // A commit takes a call only in a higher version than the archive has, so
+    // that two records with one version are the same one.
+    let mut entries = order::latest(entries, |_, _| Ok(false))?;
     order::sort(&mut entries);
     Ok(entries)
 }
@@ -112,7 +112,7 @@ fn flatten_date(
     segments: &[PathBuf],
     mut entries: Vec<Entry>,
     threads: usize,
-    commit: &mut Commit,
+    schema_drift: &mut BTreeMap<String, u64>,
 ) -> Result<Vec<Option<Written>>> {
     let tables = &dataset.tables;
     let mut unpacked: Vec<PathBuf> = Vec::new();
@@ -139,13 +139,40 @@ fn flatten_date(
         parts.write(flattened.batches)
     })?;
     for (path, count) in drift.counts() {
-        *commit.counts.schema_drift.entry(path).or_default() += count;
+        *schema_drift.entry(path).or_default() += count;
     }
     let written = parts.finish()?;
     for path in unpacked {
         files::remove_if_there(&path)?;
     }
     Ok(written)
+}
+
+/// For each of `tables`, whether its parts of `date` are what the archive gives,
+/// byte for byte once both are in the merged layout. Leaves nothing behind.
+///
+/// # Errors
+/// As [`rebuild`].
+pub fn compare(dataset: &Dataset, date: NaiveDate, names: &BTreeSet<&str>, threads: usize) -> Result<Vec<(String, bool)>> {
+    let (layout, tables) = (&dataset.layout, &dataset.tables);
+    let stage = Stage::begin(layout, tables, dataset.next_number())?;
+    let segments: Vec<PathBuf> = layout.parts(RAW)?.into_iter().map(|part| part.path).collect();
+    let entries: Vec<Entry> = latest_of(&segments)?.into_iter().filter(|e| e.date() == date).collect();
+    let made = flatten_date(&stage, dataset, date, &segments, entries, threads, &mut BTreeMap::new())?;
+    let mut compared = Vec::new();
+    for (number, table, schema) in tables.children_first().filter(|(_, table, _)| names.contains(table)) {
+        let parts: Vec<_> = layout.parts(table)?.into_iter().filter(|part| part.date == date).collect();
+        let inputs: Vec<_> = parts.into_iter().map(|part| Input { path: part.path, without: None }).collect();
+        let merged = stage.path(&format!("present/{table}.parquet"))?;
+        merge(&inputs, &merged, schema, &tables.catalogue.hash, PRIVATE)?;
+        let made = match &made[number] {
+            Some(written) => files::digest(&written.path)?,
+            None => None,
+        };
+        compared.push((table.to_owned(), files::digest(&merged)? == made));
+    }
+    files::remove_directory(&layout.staging(stage.number()))?;
+    Ok(compared)
 }
 
 /// Whether a part has rows of calls that the archive does not have.
