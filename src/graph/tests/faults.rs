@@ -193,12 +193,14 @@ async fn limits_hold_after_decompression_and_for_the_whole_record() {
         let settings = Settings { max_body_bytes: body, max_record_bytes: record, ..settings(&server) };
         Client::new(settings, Clock::system()).expect("settings are valid")
     };
-    server.on(at(SESSIONS), [Answer::new(200, &[("Content-Encoding", "gzip")], bomb)]).on(at(PARTICIPANTS), [participants(1)]);
+    server
+        .on(at(SESSIONS), [Answer::new(200, &[("Content-Encoding", "gzip")], bomb)])
+        .on(at(PARTICIPANTS), [participants(1)]);
     match fetch(&limited(4 << 20, 1 << 30)).await {
         Outcome::Unusable { reason, bytes } => assert_eq!((reason.as_str(), bytes.len()), ("too-large", 1 << 20)),
         other => panic!("{other:?}"),
     }
-    server.on(at(SESSIONS), [sessions(1, &vec!["1234567890"; 10].join(","), None)]).on(at(PARTICIPANTS), [participants(1)]);
+    server.on(at(SESSIONS), [sessions(1, &["1234567890"; 10].join(","), None)]).on(at(PARTICIPANTS), [participants(1)]);
     assert_eq!(reason_of(&fetch(&limited(100, 1 << 30)).await), "too-large");
     server.on(at(SESSIONS), [sessions(1, "1,2,3", None)]).on(at(PARTICIPANTS), [participants(1)]);
     assert_eq!(reason_of(&fetch(&limited(1000, 100)).await), "too-large");
@@ -217,7 +219,9 @@ async fn a_gzip_body_is_read() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(format!(r#"{{"id":"{ID}","version":1,"sessions":[5]}}"#).as_bytes()).expect("memory");
     let body = gzip.finish().expect("memory");
-    server.on(at(SESSIONS), [Answer::new(200, &[("Content-Encoding", "gzip")], body)]).on(at(PARTICIPANTS), [participants(1)]);
+    server
+        .on(at(SESSIONS), [Answer::new(200, &[("Content-Encoding", "gzip")], body)])
+        .on(at(PARTICIPANTS), [participants(1)]);
     assert!(fetched(&client(&server)).await.0.contains(r#""sessions":[5]"#));
 }
 
