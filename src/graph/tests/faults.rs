@@ -65,19 +65,20 @@ async fn the_deadline_ends_a_request_under_way() {
 }
 
 #[tokio::test]
-async fn no_request_begins_inside_the_window() {
-    let server = Server::start();
-    let wait = Duration::from_millis(60);
-    server
-        .on(at(SESSIONS), [Answer::new(429, &[("Retry-After", "0.06")], ""), sessions(1, "1", None)])
-        .on(at(PARTICIPANTS), [participants(1)]);
-    let client = client(&server);
-    fetched(&client).await;
-    assert_eq!((client.counts().requests, client.counts().throttled), (3, 1));
-    let seen = server.seen();
-    let asked: Vec<_> = seen.iter().filter(|r| r.target == at(SESSIONS)).collect();
-    assert!(asked[1].at - asked[0].at >= wait);
-    assert_eq!(client.concurrency(), 4);
+async fn a_wait_is_kept_whatever_status_asks_for_it() {
+    for (status, throttled) in [(429, 1), (503, 1), (502, 0)] {
+        let server = Server::start();
+        server
+            .on(at(SESSIONS), [Answer::new(status, &[("Retry-After", "0.03")], ""), sessions(1, "1", None)])
+            .on(at(PARTICIPANTS), [participants(1)]);
+        let client = client(&server);
+        fetched(&client).await;
+        assert_eq!((client.counts().requests, client.counts().throttled), (3, throttled));
+        let seen = server.seen();
+        let asked: Vec<_> = seen.iter().filter(|r| r.target == at(SESSIONS)).collect();
+        assert!(asked[1].at - asked[0].at >= Duration::from_millis(30), "{status}");
+        assert_eq!(client.concurrency(), 4);
+    }
 }
 
 #[tokio::test]
