@@ -129,11 +129,15 @@ async fn a_wait_beyond_the_deadline_leaves_the_record_at_once() {
 
 #[tokio::test]
 async fn after_503_a_new_connection_is_opened() {
-    let server = Server::start();
-    server.on(at(SESSIONS), [Answer::status(503), sessions(1, "1", None)]).on(at(PARTICIPANTS), [participants(1)]);
-    fetched(&client(&server)).await;
-    let connections: Vec<_> = server.seen().iter().map(|request| request.connection).collect();
-    assert!(!connections[..2].contains(&connections[2]), "{connections:?}");
+    for (status, reused) in [(502, true), (503, false)] {
+        let server = Server::start();
+        // The wait lets the connections become idle, so that they could be used again.
+        let failure = Answer::new(status, &[("Retry-After", "0.02")], "");
+        server.on(at(SESSIONS), [failure, sessions(1, "1", None)]).on(at(PARTICIPANTS), [participants(1)]);
+        fetched(&client(&server)).await;
+        let connections: Vec<_> = server.seen().iter().map(|request| request.connection).collect();
+        assert_eq!(connections[..2].contains(&connections[2]), reused, "{status}: {connections:?}");
+    }
 }
 
 #[tokio::test]
