@@ -193,7 +193,11 @@ mod tests {
             (vec!["[1,2,3]", "[4]", "[3,4,5]"], "[1,2,3,4,3,4,5]"),
         ] {
             let sessions = expansion(&format!(r#"{{"sessions":{}}}"#, pages[0]), "sessions", &pages[1..]);
-            assert_eq!(String::from_utf8(sessions.to_json()).expect("UTF-8"), format!(r#"{{"sessions":{whole}}}"#), "{pages:?}");
+            assert_eq!(
+                String::from_utf8(sessions.to_json()).expect("UTF-8"),
+                format!(r#"{{"sessions":{whole}}}"#),
+                "{pages:?}"
+            );
         }
     }
 }

@@ -82,7 +82,9 @@ impl Tokens {
     /// When the settings hold no usable token or URL.
     pub(super) fn new(auth: &Auth) -> Result<Self, Error> {
         let source = match auth {
-            Auth::Bearer(token) => Source::Bearer(Token { header: header(token.expose_secret())?, generation: 1, replaces_refused: false }),
+            Auth::Bearer(token) => {
+                Source::Bearer(Token { header: header(token.expose_secret())?, generation: 1, replaces_refused: false })
+            }
             Auth::ClientSecret { authority, tenant_id, client_id, secret, scope } => {
                 let mut url = authority.clone();
                 url.path_segments_mut()
@@ -92,7 +94,12 @@ impl Tokens {
                 Source::ClientSecret { url, client_id: client_id.clone(), secret: secret.clone(), scope: scope.clone() }
             }
         };
-        Ok(Self { source, held: tokio::sync::Mutex::new(None), accepted: AtomicU64::new(0), requests: AtomicU64::new(0) })
+        Ok(Self {
+            source,
+            held: tokio::sync::Mutex::new(None),
+            accepted: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+        })
     }
 
     /// How many token requests were sent.
@@ -131,8 +138,10 @@ impl Tokens {
         match self.source {
             Source::Bearer(_) => Error::access("Graph does not accept the bearer token (401)")
                 .hint("it may have ended, or be for another audience than this Graph endpoint: supply a new one"),
-            Source::ClientSecret { .. } => Error::access("Graph does not accept a token that was issued just now (401)")
-                .hint("check that tenant, [graph] cloud and endpoint belong together, and that no policy blocks the app"),
+            Source::ClientSecret { .. } => Error::access(
+                "Graph does not accept a token that was issued just now (401)",
+            )
+            .hint("check that tenant, [graph] cloud and endpoint belong together, and that no policy blocks the app"),
         }
     }
 
@@ -186,7 +195,8 @@ impl Tokens {
                 Err(Refusal::Passing { code, wait }) => (code, wait),
             };
             failures += 1;
-            let until = Instant::now() + wait.unwrap_or_else(|| retry::back_off(way.settings.backoff_base, failures - 1));
+            let until =
+                Instant::now() + wait.unwrap_or_else(|| retry::back_off(way.settings.backoff_base, failures - 1));
             if failures >= way.settings.tries || check_deadline(until, way.deadline).is_err() {
                 return Err(Error::temporary(format!("the token service does not issue a token ({code})"))
                     .hint("check [graph.auth] authority and the network, and run again"));
@@ -241,8 +251,9 @@ impl Held {
 }
 
 fn header(token: &str) -> Result<HeaderValue, Error> {
-    let mut header = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-        .map_err(|_| Error::access("the token holds characters that no token has").hint("supply the token alone, on one line"))?;
+    let mut header = HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| {
+        Error::access("the token holds characters that no token has").hint("supply the token alone, on one line")
+    })?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -300,7 +311,10 @@ impl Denied {
     }
 
     fn into_error(self) -> Error {
-        let name = if !self.error.is_empty() && self.error.len() <= 40 && self.error.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+        let name = if !self.error.is_empty()
+            && self.error.len() <= 40
+            && self.error.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        {
             self.error.as_str()
         } else {
             "no known error code"
@@ -348,7 +362,8 @@ mod tests {
             secret: "s".into(),
             scope: "x".to_owned(),
         };
-        let (tokens, settings) = (Tokens::new(&auth).expect("settings are valid"), Settings::new(server.url.clone(), auth));
+        let (tokens, settings) =
+            (Tokens::new(&auth).expect("settings are valid"), Settings::new(server.url.clone(), auth));
         let (http, clock) = (reqwest::Client::new(), Clock::system());
         let way = Way { http: &http, settings: &settings, clock: &clock, deadline: None };
         let ends_soon = async || tokens.held.lock().await.as_mut().expect("a token").refresh_at = Instant::now();
@@ -372,7 +387,9 @@ mod tests {
 
     #[test]
     fn a_token_is_replaced_five_minutes_early() {
-        for (text, early) in [(r#"{"access_token":"t","expires_in":3600}"#, 300), (r#"{"access_token":"t","expires_in":"200"}"#, 100)] {
+        for (text, early) in
+            [(r#"{"access_token":"t","expires_in":3600}"#, 300), (r#"{"access_token":"t","expires_in":"200"}"#, 100)]
+        {
             let held = Held::new(serde_json::from_str(text).expect(text), 1, false).expect("a token");
             assert_eq!(held.expires_at - held.refresh_at, Duration::from_secs(early));
         }

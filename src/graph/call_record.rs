@@ -34,7 +34,8 @@ struct List {
     own_query: Option<&'static str>,
 }
 
-const SESSIONS: List = List { name: "sessions", expand: "$expand=sessions($expand=segments)", own_query: Some("$expand=segments") };
+const SESSIONS: List =
+    List { name: "sessions", expand: "$expand=sessions($expand=segments)", own_query: Some("$expand=segments") };
 const PARTICIPANTS: List = List { name: "participants_v2", expand: "$expand=participants_v2", own_query: None };
 
 /// Why one pass over a record gave none.

@@ -85,12 +85,27 @@ enum Attempt {
     Settled(Outcome),
     Unauthorized,
     /// Worth another attempt.
-    Passing { reason: String, wait: Option<Duration>, new_connection: bool },
+    Passing(Passing),
+}
+
+/// A failure that may pass.
+struct Passing {
+    reason: String,
+    /// The wait that Graph asked for, which the throttle knows already.
+    wait: Option<Duration>,
+    new_connection: bool,
+    /// Graph's id of the request, for its support.
+    request_id: Option<String>,
 }
 
 impl Attempt {
     fn passing(reason: impl Into<String>) -> Self {
-        Self::Passing { reason: reason.into(), wait: None, new_connection: false }
+        Self::Passing(Passing { reason: reason.into(), wait: None, new_connection: false, request_id: None })
+    }
+
+    /// There was no whole answer, and the connection is not to be trusted.
+    fn broken(reason: impl Into<String>) -> Self {
+        Self::Passing(Passing { reason: reason.into(), wait: None, new_connection: true, request_id: None })
     }
 
     fn unusable(reason: impl Into<String>, bytes: Vec<u8>) -> Self {
@@ -111,11 +126,17 @@ impl Client {
                 .user_agent(&settings.user_agent)
                 .connect_timeout(settings.request_timeout.min(Duration::from_secs(20)))
                 .pool_max_idle_per_host(idle)
-                .referer(false);
+                .referer(false)
+                // Reading the system's certificates takes long, and a loopback server needs none.
+                .tls_built_in_root_certs(settings.needs_tls());
             if is_loopback(&settings.endpoint) {
                 builder = builder.no_proxy();
             }
-            builder.build().map_err(|error| Error::config("cannot set up the HTTP client").because(error))
+            builder.build().map_err(|error| {
+                Error::config("cannot set up the HTTP client")
+                    .because(error)
+                    .hint("install the system's CA certificates, or name their file in SSL_CERT_FILE")
+            })
         };
         Ok(Self {
             shared: Arc::new(Shared {
@@ -194,11 +215,11 @@ impl Client {
             throttle.enter(record, self.deadline).await.map_err(Stop::unavailable)?;
             let began = Instant::now();
             let attempt = self.attempt(url, &token.header, new_connection, began).await;
-            if !matches!(attempt, Attempt::Passing { .. } | Attempt::Unauthorized) {
+            if !matches!(attempt, Attempt::Passing(_) | Attempt::Unauthorized) {
                 tokens.accepted(&token);
                 throttle.served();
             }
-            let (reason, wait, reconnect) = match attempt {
+            let failure = match attempt {
                 Attempt::Served(members) => return Ok(members),
                 Attempt::Settled(outcome) => return Err(Stop::Settled(outcome)),
                 Attempt::Unauthorized if replaced => return Err(Stop::Fatal(tokens.unwelcome())),
@@ -207,22 +228,22 @@ impl Client {
                     replaced = true;
                     continue;
                 }
-                Attempt::Passing { reason, wait, new_connection } => (reason, wait, new_connection),
+                Attempt::Passing(failure) => failure,
             };
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Stop::unavailable("deadline"));
             }
-            new_connection = reconnect;
-            if wait.is_some() {
+            new_connection = failure.new_connection;
+            if failure.wait.is_some() {
                 waits += 1;
             } else {
                 failures += 1;
             }
             if failures >= settings.tries || waits >= settings.tries.saturating_mul(WAITS_PER_TRY) {
-                return Err(Stop::unavailable(reason));
+                return Err(Stop::unavailable(failure.reason));
             }
             // An asked-for wait is the shared window, which `enter` sits out.
-            if wait.is_none() {
+            if failure.wait.is_none() {
                 self.back_off(failures - 1).await?;
             }
             // The token may have been replaced during a long wait.
@@ -241,11 +262,19 @@ impl Client {
         let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
         let attempt = match timeout_at(limit, self.exchange(request, began)).await {
             Ok(attempt) => attempt,
-            Err(_) => Attempt::Passing { reason: "timeout".to_owned(), wait: None, new_connection: true },
+            Err(_) => Attempt::broken("timeout"),
         };
         match &attempt {
-            Attempt::Passing { reason, .. } => warn!(path = url.path(), client_request_id = %request_id, reason, "a request failed"),
-            Attempt::Unauthorized => warn!(path = url.path(), client_request_id = %request_id, "Graph refused the token"),
+            Attempt::Passing(failure) => warn!(
+                path = url.path(),
+                client_request_id = %request_id,
+                request_id = failure.request_id,
+                reason = failure.reason,
+                "a request failed"
+            ),
+            Attempt::Unauthorized => {
+                warn!(path = url.path(), client_request_id = %request_id, "Graph refused the token")
+            }
             Attempt::Served(_) | Attempt::Settled(_) => {}
         }
         attempt
@@ -254,7 +283,7 @@ impl Client {
     async fn exchange(&self, request: reqwest::RequestBuilder, began: Instant) -> Attempt {
         let failed = |error: &reqwest::Error| {
             warn!(cause = body::failure_cause(error), "no whole answer");
-            Attempt::Passing { reason: body::failure_code(error).to_owned(), wait: None, new_connection: true }
+            Attempt::broken(body::failure_code(error))
         };
         let response = match request.send().await {
             Ok(response) => response,
@@ -284,19 +313,19 @@ impl Client {
     /// What an answer other than 200 means.
     async fn refused(&self, response: reqwest::Response, began: Instant) -> Attempt {
         let status = response.status();
-        let wait = retry::retry_after(response.headers(), &self.shared.clock);
+        let passing = body::is_passing(status);
+        let wait = retry::retry_after(response.headers(), &self.shared.clock).filter(|_| passing);
         let request_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-        debug!(status = status.as_u16(), request_id, "Graph did not serve a request");
         let reason = format!("http-{}", status.as_u16());
         let throttled = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        if throttled {
-            // Before the body is read: the window is for all tasks.
-            self.shared.throttled.fetch_add(1, Ordering::Relaxed);
+        self.shared.throttled.fetch_add(u64::from(throttled), Ordering::Relaxed);
+        // Before the body is read, for the window is for all tasks, and after
+        // it, for the window counts from the end of the answer.
+        if throttled || wait.is_some() {
             self.shared.throttle.refused(began, wait);
         }
         let body = body::read_error(response).await;
-        if throttled && wait.is_some() {
-            // The wait counts from the end of the answer.
+        if wait.is_some() {
             self.shared.throttle.refused(began, wait);
         }
         match status {
@@ -307,11 +336,14 @@ impl Client {
                 warn!(status = status.as_u16(), "Graph redirects; redirects are never followed");
                 Attempt::Settled(Outcome::Unavailable { reason: "redirect".to_owned() })
             }
-            _ if status.is_success() || body::is_passing(status) => {
+            _ if status.is_success() || passing => {
                 let new_connection = status == StatusCode::SERVICE_UNAVAILABLE;
-                Attempt::Passing { reason, wait: wait.filter(|_| throttled), new_connection }
+                Attempt::Passing(Passing { reason, wait, new_connection, request_id })
             }
-            _ => Attempt::unusable(reason, body),
+            _ => {
+                debug!(status = status.as_u16(), request_id, "Graph refuses a request");
+                Attempt::unusable(reason, body)
+            }
         }
     }
 }

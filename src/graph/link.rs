@@ -26,7 +26,8 @@ pub(super) fn pinned(link: &str, endpoint: &Url) -> Result<Url, Refused> {
         return Err(Refused::Foreign);
     }
     let url = Url::parse(link).map_err(|_| Refused::Foreign)?;
-    let authority = link.split_once("//").map_or("", |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
+    let authority =
+        link.split_once("//").map_or("", |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
     let same_place = url.scheme() == endpoint.scheme()
         && url.host_str() == endpoint.host_str()
         && url.port_or_known_default() == endpoint.port_or_known_default();

@@ -61,7 +61,10 @@ const NEXT_LINK: &str = "@odata.nextLink";
 
 /// Whether a member is a next link, of whatever list.
 pub(super) fn is_next_link(key: &str) -> bool {
-    key.len().checked_sub(NEXT_LINK.len()).and_then(|at| key.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(NEXT_LINK))
+    key.len()
+        .checked_sub(NEXT_LINK.len())
+        .and_then(|at| key.get(at..))
+        .is_some_and(|end| end.eq_ignore_ascii_case(NEXT_LINK))
 }
 
 /// The elements of `raw`; `None` where it is no list.
@@ -155,7 +158,9 @@ mod tests {
             assert_eq!(members.next_link("sessions").as_deref(), link, "{text}");
         }
         assert!(is_next_link("x@odata.NEXTLINK") && is_next_link("@odata.nextLink"));
-        assert!(!is_next_link("nextLink") && !is_next_link("sessions@odata.context") && !is_next_link("é@odata.nextLin"));
+        assert!(
+            !is_next_link("nextLink") && !is_next_link("sessions@odata.context") && !is_next_link("é@odata.nextLin")
+        );
     }
 
     #[test]

@@ -63,6 +63,15 @@ impl Settings {
         format!("{}/.default", endpoint.as_str().trim_end_matches('/'))
     }
 
+    /// Whether a server is to be reached by https.
+    pub(super) fn needs_tls(&self) -> bool {
+        let authority = match &self.auth {
+            Auth::Bearer(_) => None,
+            Auth::ClientSecret { authority, .. } => Some(authority),
+        };
+        [Some(&self.endpoint), authority].into_iter().flatten().any(|url| url.scheme() == "https")
+    }
+
     /// Checks what can be checked without a request.
     pub(super) fn validate(&self) -> Result<(), Error> {
         refuse_clear_text(&self.endpoint, "[graph] endpoint")?;
@@ -75,12 +84,16 @@ impl Settings {
         if let Auth::ClientSecret { authority, tenant_id, client_id, .. } = &self.auth {
             refuse_clear_text(authority, "[graph.auth] authority")?;
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-            if tenant_id.is_empty() || !tenant_id.starts_with(|c: char| c.is_ascii_alphanumeric()) || !tenant_id.chars().all(plain) {
+            if tenant_id.is_empty()
+                || !tenant_id.starts_with(|c: char| c.is_ascii_alphanumeric())
+                || !tenant_id.chars().all(plain)
+            {
                 return Err(Error::config("[graph.auth] tenant_id is neither a GUID nor a domain")
                     .hint("take it from the overview page of the app registration"));
             }
             if client_id.is_empty() {
-                return Err(Error::config("[graph.auth] client_id is empty").hint("take it from the overview page of the app registration"));
+                return Err(Error::config("[graph.auth] client_id is empty")
+                    .hint("take it from the overview page of the app registration"));
             }
         }
         for (name, value) in [
@@ -150,7 +163,13 @@ mod tests {
 
     #[test]
     fn clear_text_is_for_loopback_only() {
-        for good in ["https://graph.microsoft.com", "http://127.0.0.1:1", "http://127.9.9.9", "http://[::1]:8080/", "http://localhost:5"] {
+        for good in [
+            "https://graph.microsoft.com",
+            "http://127.0.0.1:1",
+            "http://127.9.9.9",
+            "http://[::1]:8080/",
+            "http://localhost:5",
+        ] {
             assert!(with_endpoint(good).is_ok(), "{good}");
         }
         for bad in [
@@ -169,7 +188,9 @@ mod tests {
     #[test]
     fn a_tenant_cannot_reach_out_of_the_token_path() {
         let endpoint = Url::parse("https://graph.microsoft.com").expect("a URL");
-        for (tenant, good) in [("contoso.onmicrosoft.com", true), ("..", false), ("a/b", false), ("", false), ("a?b", false)] {
+        for (tenant, good) in
+            [("contoso.onmicrosoft.com", true), ("..", false), ("a/b", false), ("", false), ("a?b", false)]
+        {
             let auth = Auth::ClientSecret {
                 authority: Url::parse("https://login.microsoftonline.com").expect("a URL"),
                 tenant_id: tenant.to_owned(),

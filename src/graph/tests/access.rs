@@ -22,7 +22,11 @@ fn granted(token: &str) -> Answer {
 }
 
 fn denied(status: u16, error: &str, code: u64) -> Answer {
-    Answer::new(status, &[], format!(r#"{{"error":"{error}","error_description":"AADSTS{code}: about Contoso","error_codes":[{code}]}}"#))
+    Answer::new(
+        status,
+        &[],
+        format!(r#"{{"error":"{error}","error_description":"AADSTS{code}: about Contoso","error_codes":[{code}]}}"#),
+    )
 }
 
 #[tokio::test]

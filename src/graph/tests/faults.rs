@@ -65,19 +65,20 @@ async fn the_deadline_ends_a_request_under_way() {
 }
 
 #[tokio::test]
-async fn no_request_begins_inside_the_window() {
-    let server = Server::start();
-    let wait = Duration::from_millis(60);
-    server
-        .on(at(SESSIONS), [Answer::new(429, &[("Retry-After", "0.06")], ""), sessions(1, "1", None)])
-        .on(at(PARTICIPANTS), [participants(1)]);
-    let client = client(&server);
-    fetched(&client).await;
-    assert_eq!((client.counts().requests, client.counts().throttled), (3, 1));
-    let seen = server.seen();
-    let asked: Vec<_> = seen.iter().filter(|r| r.target == at(SESSIONS)).collect();
-    assert!(asked[1].at - asked[0].at >= wait);
-    assert_eq!(client.concurrency(), 4);
+async fn a_wait_is_kept_whatever_status_asks_for_it() {
+    for (status, throttled) in [(429, 1), (503, 1), (502, 0)] {
+        let server = Server::start();
+        server
+            .on(at(SESSIONS), [Answer::new(status, &[("Retry-After", "0.03")], ""), sessions(1, "1", None)])
+            .on(at(PARTICIPANTS), [participants(1)]);
+        let client = client(&server);
+        fetched(&client).await;
+        assert_eq!((client.counts().requests, client.counts().throttled), (3, throttled));
+        let seen = server.seen();
+        let asked: Vec<_> = seen.iter().filter(|r| r.target == at(SESSIONS)).collect();
+        assert!(asked[1].at - asked[0].at >= Duration::from_millis(30), "{status}");
+        assert_eq!(client.concurrency(), 4);
+    }
 }
 
 #[tokio::test]
@@ -128,11 +129,15 @@ async fn a_wait_beyond_the_deadline_leaves_the_record_at_once() {
 
 #[tokio::test]
 async fn after_503_a_new_connection_is_opened() {
-    let server = Server::start();
-    server.on(at(SESSIONS), [Answer::status(503), sessions(1, "1", None)]).on(at(PARTICIPANTS), [participants(1)]);
-    fetched(&client(&server)).await;
-    let connections: Vec<_> = server.seen().iter().map(|request| request.connection).collect();
-    assert!(!connections[..2].contains(&connections[2]), "{connections:?}");
+    for (status, reused) in [(502, true), (503, false)] {
+        let server = Server::start();
+        // The wait lets the connections become idle, so that they could be used again.
+        let failure = Answer::new(status, &[("Retry-After", "0.02")], "");
+        server.on(at(SESSIONS), [failure, sessions(1, "1", None)]).on(at(PARTICIPANTS), [participants(1)]);
+        fetched(&client(&server)).await;
+        let connections: Vec<_> = server.seen().iter().map(|request| request.connection).collect();
+        assert_eq!(connections[..2].contains(&connections[2]), reused, "{status}: {connections:?}");
+    }
 }
 
 #[tokio::test]
@@ -193,12 +198,14 @@ async fn limits_hold_after_decompression_and_for_the_whole_record() {
         let settings = Settings { max_body_bytes: body, max_record_bytes: record, ..settings(&server) };
         Client::new(settings, Clock::system()).expect("settings are valid")
     };
-    server.on(at(SESSIONS), [Answer::new(200, &[("Content-Encoding", "gzip")], bomb)]).on(at(PARTICIPANTS), [participants(1)]);
+    server
+        .on(at(SESSIONS), [Answer::new(200, &[("Content-Encoding", "gzip")], bomb)])
+        .on(at(PARTICIPANTS), [participants(1)]);
     match fetch(&limited(4 << 20, 1 << 30)).await {
         Outcome::Unusable { reason, bytes } => assert_eq!((reason.as_str(), bytes.len()), ("too-large", 1 << 20)),
         other => panic!("{other:?}"),
     }
-    server.on(at(SESSIONS), [sessions(1, &vec!["1234567890"; 10].join(","), None)]).on(at(PARTICIPANTS), [participants(1)]);
+    server.on(at(SESSIONS), [sessions(1, &["1234567890"; 10].join(","), None)]).on(at(PARTICIPANTS), [participants(1)]);
     assert_eq!(reason_of(&fetch(&limited(100, 1 << 30)).await), "too-large");
     server.on(at(SESSIONS), [sessions(1, "1,2,3", None)]).on(at(PARTICIPANTS), [participants(1)]);
     assert_eq!(reason_of(&fetch(&limited(1000, 100)).await), "too-large");
@@ -217,7 +224,9 @@ async fn a_gzip_body_is_read() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(format!(r#"{{"id":"{ID}","version":1,"sessions":[5]}}"#).as_bytes()).expect("memory");
     let body = gzip.finish().expect("memory");
-    server.on(at(SESSIONS), [Answer::new(200, &[("Content-Encoding", "gzip")], body)]).on(at(PARTICIPANTS), [participants(1)]);
+    server
+        .on(at(SESSIONS), [Answer::new(200, &[("Content-Encoding", "gzip")], body)])
+        .on(at(PARTICIPANTS), [participants(1)]);
     assert!(fetched(&client(&server)).await.0.contains(r#""sessions":[5]"#));
 }
 

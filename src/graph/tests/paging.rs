@@ -12,12 +12,20 @@ fn sorted<const N: usize>(mut targets: [String; N]) -> Vec<String> {
 async fn a_small_record_takes_two_requests() {
     let server = Server::start();
     server
-        .on(at(SESSIONS), [Answer::ok(format!("{{\n  \"id\": \"{ID}\",\n  \"version\": 3,\n  \"sessions\": [ {{ \"id\": \"s  1\" }} ]\n}}"))])
+        .on(
+            at(SESSIONS),
+            [Answer::ok(format!(
+                "{{\n  \"id\": \"{ID}\",\n  \"version\": 3,\n  \"sessions\": [ {{ \"id\": \"s  1\" }} ]\n}}"
+            ))],
+        )
         .on(at(PARTICIPANTS), [participants(3)]);
     let client = client(&server);
     let (text, version) = fetched(&client).await;
     assert_eq!(version, 3);
-    assert_eq!(text, format!(r#"{{"id":"{ID}","version":3,"sessions":[{{"id":"s  1"}}],"participants_v2":[{{"id":"p"}}]}}"#));
+    assert_eq!(
+        text,
+        format!(r#"{{"id":"{ID}","version":3,"sessions":[{{"id":"s  1"}}],"participants_v2":[{{"id":"p"}}]}}"#)
+    );
     assert_eq!(server.targets(), sorted([at(SESSIONS), at(PARTICIPANTS)]));
     assert_eq!(client.counts(), crate::graph::Counts { requests: 2, throttled: 0, token_requests: 0 });
 }
@@ -26,7 +34,8 @@ async fn a_small_record_takes_two_requests() {
 async fn all_pages_are_read_and_the_record_is_closed() {
     let server = Server::start();
     let link = |rest: &str| format!("{}{}", server.url.as_str().trim_end_matches('/'), at(rest));
-    let (s2, s3, s4, p2) = ("/sessions?$skiptoken=2", "/sessions?$skiptoken=3", "?$skiptoken=4", "/participants_v2?$skip=1");
+    let (s2, s3, s4, p2) =
+        ("/sessions?$skiptoken=2", "/sessions?$skiptoken=3", "?$skiptoken=4", "/participants_v2?$skip=1");
     server
         .on(at(SESSIONS), [sessions(1, "1,2", Some(&link(s2)))])
         .on(at(s2), [Answer::ok(format!(r#"{{"@odata.nextLink":"{}","value":[]}}"#, link(s3)))])
@@ -98,7 +107,9 @@ async fn a_foreign_next_link_gets_no_request() {
     let (server, foreign) = (Server::start(), Server::start());
     let own = "/sessions?$expand=segments";
     let elsewhere = format!("{}v1.0/communications/callRecords/x", foreign.url);
-    for link in [&elsewhere, &format!("{}v1.0/$metadata#communications/callRecords('x')/sessions?$skiptoken=abc", server.url)] {
+    for link in
+        [&elsewhere, &format!("{}v1.0/$metadata#communications/callRecords('x')/sessions?$skiptoken=abc", server.url)]
+    {
         server
             .on(at(SESSIONS), [sessions(1, "1,2", Some(link))])
             .on(at(PARTICIPANTS), [participants(1)])
@@ -140,7 +151,8 @@ async fn links_that_go_round_end() {
 #[tokio::test]
 async fn pages_without_elements_do_not_go_on_for_ever() {
     let server = Server::start();
-    let link = |n: usize| format!("{}{}", server.url.as_str().trim_end_matches('/'), at(&format!("/sessions?$skip={n}")));
+    let link =
+        |n: usize| format!("{}{}", server.url.as_str().trim_end_matches('/'), at(&format!("/sessions?$skip={n}")));
     let empty = |n: usize| Answer::ok(format!(r#"{{"value":[],"@odata.nextLink":"{}"}}"#, link(n)));
     server.on(at(SESSIONS), [sessions(1, "1", Some(&link(0)))]).on(at(PARTICIPANTS), [participants(1)]);
     server.on(at("/sessions?$expand=segments"), [empty(0)]);
