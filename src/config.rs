@@ -1,5 +1,6 @@
 //! The configuration: flag before environment before file before default.
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::files::Modes;
 use crate::graph::{self, Auth, Url};
@@ -157,8 +158,8 @@ pub struct Storage {
     pub modes: Modes,
     /// Threads that flatten.
     pub threads: usize,
-    /// The instant at which a config has pinned the clock.
-    pub now: Option<chrono::DateTime<chrono::Utc>>,
+    /// The clock: the system's, or the simulator's.
+    pub clock: Clock,
 }
 
 /// Finds the file: as named, or `callrec.toml` in the working directory.
@@ -286,12 +287,12 @@ impl Config {
         })
     }
 
-    /// The instant at which the config has pinned the clock.
+    /// The clock that the run goes by: the system's, or the simulator's.
     #[must_use]
-    pub fn pinned_now(&self) -> Option<chrono::DateTime<chrono::Utc>> {
+    pub fn clock(&self) -> Clock {
         match &self.endpoint {
-            Endpoint::Simulator(simulated) => simulated.simulator.now,
-            Endpoint::Graph(_) => None,
+            Endpoint::Simulator(simulated) => simulated.simulator.now.map_or_else(Clock::system, Clock::pinned),
+            Endpoint::Graph(_) => Clock::system(),
         }
     }
 }
@@ -323,7 +324,7 @@ fn storage(raw: &File, base: &Path) -> Result<Storage> {
         root: base.join(root),
         modes: Modes::shared(mode),
         threads: raw.output.threads.unwrap_or(cores).max(1),
-        now: raw.simulator.now.filter(|_| simulated),
+        clock: raw.simulator.now.filter(|_| simulated).map_or_else(Clock::system, Clock::pinned),
     })
 }
 

@@ -63,7 +63,7 @@ pub struct Ended {
     pub error: Option<Error>,
     /// What a dry run found.
     pub plan: Option<Plan>,
-    /// Ids named by hand that are settled now.
+    /// Ids named by hand that are still pending.
     pub unsettled: HashSet<CallId>,
 }
 
@@ -73,7 +73,7 @@ pub fn run(config: &Config, options: &Options) -> Ended {
     let mut run = Run {
         config,
         options,
-        clock: config.pinned_now().map_or_else(Clock::system, Clock::pinned),
+        clock: config.clock(),
         summary: Summary { run_id: options.run_id.clone(), ..Summary::default() },
         has_gap: false,
         named_pending: HashSet::new(),
@@ -149,7 +149,8 @@ impl Run<'_> {
         let due = queue.len();
         self.report_pending(&work.list);
         self.unfinished = due > 0 || work.list.has_unfinished();
-        self.named_pending = self.options.named.iter().map(|(id, _)| *id).filter(|id| work.list.get(*id).is_some()).collect();
+        let by_hand = self.options.named.iter().map(|(id, _)| *id).chain(self.options.given.iter().map(|(id, _)| *id));
+        self.named_pending = by_hand.filter(|id| work.list.get(*id).is_some()).collect();
         outcome?;
         if self.signal.is_none() && dataset.leftover()?.is_none() {
             let policy = maintain::Policy::Scheduled { today: self.clock.today(), like: self.config.merge_parts };
