@@ -29,12 +29,13 @@ const ALLOWED: &[(&str, Imports)] = &[
     ("raw", Only(&[])),
     ("quarantine", Only(&[])),
     ("flatten", Only(&["schema"])),
-    (
-        "dataset",
-        Only(&["schema", "notifications", "worklist", "spool", "raw", "quarantine", "flatten"]),
-    ),
+    ("dataset", Only(&["schema", "notifications", "worklist", "spool", "raw", "quarantine", "flatten"])),
     ("simulator", Only(&[])),
-    ("config", AllAbove),
+    ("config", Only(&["notifications", "graph", "simulator"])),
+    ("progress", Only(&[])),
+    ("shutdown", Only(&[])),
+    ("fetch", Only(&["graph", "shutdown"])),
+    ("summary", AllAbove),
     ("verify", AllAbove),
     ("status", AllAbove),
     ("run", AllAbove),
@@ -54,7 +55,8 @@ fn modules_import_only_what_stands_before_them() {
             continue;
         }
         let Some(allowed) = allowed(&module) else {
-            faults.push(format!("{}: the module `{module}` has no place in the table of this test", file.path.display()));
+            faults
+                .push(format!("{}: the module `{module}` has no place in the table of this test", file.path.display()));
             continue;
         };
         for (name, line) in imports(&file) {
