@@ -118,7 +118,7 @@ fn held(cursor: &LogCursor, file: &Found) -> Result<bool> {
 /// A longer cursor of the same content goes on for this one.
 fn covered_by_another(cursor: &LogCursor, files: &[Found], taken: &[Option<LogCursor>]) -> Result<bool> {
     for (file, other) in files.iter().zip(taken) {
-        if cursor.offset > 0 && other.as_ref().is_some_and(|other| other.head == cursor.head || other.offset >= cursor.offset) && held(cursor, file)? {
+        if cursor.offset > 0 && other.as_ref().is_some_and(|other| other.offset >= cursor.offset) && held(cursor, file)? {
             return Ok(true);
         }
     }
