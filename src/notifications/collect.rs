@@ -18,7 +18,8 @@ pub fn collect(settings: &Settings, from: &[LogCursor]) -> Result<Collected, Err
     let mut collected = Collected { gaps, ..Collected::default() };
     let mut order: Vec<usize> = (0..files.len()).collect();
     order.sort_by(|one, other| {
-        let key = |index: &usize| (files[*index].stat.modified, files[*index].path.clone());
+        let current = |path: &Path| base(path) == path.to_string_lossy();
+        let key = |index: &usize| (files[*index].stat.modified, current(&files[*index].path), files[*index].path.clone());
         key(one).cmp(&key(other))
     });
     let chosen = chosen(&files, &cursors, from, &settings.patterns)?;

@@ -81,7 +81,7 @@ fn document(log: &mut Log, path: &Path, settings: &Settings, collected: &mut Col
     if body.is_empty() {
         return Ok(None);
     }
-    match shape(body, limit) {
+    match shape(if bytes.len() > limit { &bytes } else { body }, limit) {
         Shape::Whole => take(body, limit, at, settings, collected),
         _ if lines_follow(&bytes, settings.max_line_bytes) => return Ok(None),
         Shape::Unfinished if stream.end() != End::Damaged => {
