@@ -138,7 +138,7 @@ fn gap(cursor: &LogCursor, files: &[Found]) -> Option<Gap> {
         // Nothing of it was read: any younger file of its family is read from its start.
         _ if cursor.offset == 0 => {
             let younger = |file: &Found| !cursor.named(&file.path) && is_family(cursor, &file.path) && file.stat.modified >= cursor.modified;
-            cursor.size == 0 || cursor.document || files.iter().any(younger)
+            cursor.ended || cursor.document || files.iter().any(younger)
         }
         Some(_) => cursor.document || cursor.ended && cursor.rotated,
         None => settled(cursor),
