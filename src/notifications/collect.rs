@@ -18,7 +18,8 @@ pub fn collect(settings: &Settings, from: &[LogCursor]) -> Result<Collected, Err
     let mut collected = Collected { gaps, ..Collected::default() };
     let mut order: Vec<usize> = (0..files.len()).collect();
     order.sort_by(|one, other| {
-        let key = |index: &usize| (files[*index].stat.modified, files[*index].path.clone());
+        let current = |path: &Path| base(path) == path.to_string_lossy();
+        let key = |index: &usize| (files[*index].stat.modified, current(&files[*index].path), files[*index].path.clone());
         key(one).cmp(&key(other))
     });
     let chosen = chosen(&files, &cursors, from, &settings.patterns)?;
@@ -93,7 +94,11 @@ fn rotated_since(file: &Found, from: &[LogCursor], patterns: &[PathBuf]) -> bool
 fn settle(new: &mut LogCursor, old: Option<&LogCursor>, index: usize, files: &[Found]) {
     let file = &files[index];
     let packed = file.path.extension().is_some_and(|ending| ending == "gz" || ending == "zst");
-    let renamed = old.is_some_and(|old| old.rotated || old.path != new.path);
+    // A log whose whole directory was moved is not rotated by that.
+    let renamed = old.is_some_and(|old| old.rotated || old.path != new.path && Path::new(&old.path).parent() == file.path.parent());
+    if Path::new(&new.base).parent() != file.path.parent() {
+        new.base = base(&file.path);
+    }
     let behind = files.iter().any(|other| other.path.to_string_lossy() == new.base && other.path != file.path);
     new.rotated = packed || renamed || behind;
     let newer = files.iter().any(|other| other.path.parent() == file.path.parent() && other.stat.modified > file.stat.modified);

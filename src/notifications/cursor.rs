@@ -65,7 +65,9 @@ impl LogCursor {
     /// Whether the file's content begins with what the cursor has read.
     pub(super) fn held_by(&self, log: &mut Log) -> Result<bool> {
         if self.offset == 0 {
-            return Ok(self.same_file(&log.stat));
+            // An inode that went from plain to compressed is another file's by now.
+            let packed = self.path.ends_with(".gz") || self.path.ends_with(".zst");
+            return Ok(self.same_file(&log.stat) && packed == log.compressed);
         }
         if !log.compressed && log.stat.size < self.offset {
             return Ok(false);

@@ -7,7 +7,7 @@ use super::{Collected, Reason, Settings};
 use crate::error::Result;
 use std::path::Path;
 
-/// Largest JSON document that is taken, in lines' limits.
+/// Largest JSON document that is taken, in multiples of the limit of a line.
 const DOCUMENT_LINES: usize = 16;
 
 /// Bytes of the end of a line that its hash covers.
@@ -81,7 +81,7 @@ fn document(log: &mut Log, path: &Path, settings: &Settings, collected: &mut Col
     if body.is_empty() {
         return Ok(None);
     }
-    match shape(body, limit) {
+    match shape(if bytes.len() > limit { &bytes } else { body }, limit) {
         Shape::Whole => take(body, limit, at, settings, collected),
         _ if lines_follow(&bytes, settings.max_line_bytes) => return Ok(None),
         Shape::Unfinished if stream.end() != End::Damaged => {
@@ -89,10 +89,10 @@ fn document(log: &mut Log, path: &Path, settings: &Settings, collected: &mut Col
         }
         Shape::Refused(Reason::TooLong) => {
             refuse(kept(body), Reason::TooLong, at, settings, collected);
-            let mut rest = 0;
-            stream.pass(u64::MAX, |chunk| rest += chunk.len() as u64)?;
-            let last = bytes.split_off(bytes.len().saturating_sub(LAST_BYTES));
-            return Ok(Some(Progress { offset: length, last, ended: true, document: true }));
+            let mut rest = Bounded::default();
+            rest.push(&bytes, 0);
+            stream.pass(u64::MAX, |chunk| rest.push(chunk, 0))?;
+            return Ok(Some(Progress { offset: rest.length, last: rest.last, ended: true, document: true }));
         }
         Shape::Unfinished => refuse(kept(body), Reason::Damaged, at, settings, collected),
         Shape::Refused(reason) => refuse(kept(body), reason, at, settings, collected),

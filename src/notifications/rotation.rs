@@ -89,6 +89,8 @@ impl Pass {
 
     fn fits(self, cursor: &LogCursor, file: &Found) -> bool {
         match self {
+            // Known by its inode alone, which may be another file's by now: last.
+            _ if cursor.offset == 0 => self == Self::Content,
             Self::NameAndIdentity => cursor.named(&file.path) && cursor.same_file(&file.stat),
             Self::Identity => cursor.same_file(&file.stat),
             Self::Name => cursor.named(&file.path),
@@ -118,7 +120,7 @@ fn held(cursor: &LogCursor, file: &Found) -> Result<bool> {
 /// A longer cursor of the same content goes on for this one.
 fn covered_by_another(cursor: &LogCursor, files: &[Found], taken: &[Option<LogCursor>]) -> Result<bool> {
     for (file, other) in files.iter().zip(taken) {
-        if cursor.offset > 0 && other.as_ref().is_some_and(|other| other.head == cursor.head || other.offset >= cursor.offset) && held(cursor, file)? {
+        if cursor.offset > 0 && other.as_ref().is_some_and(|other| other.offset >= cursor.offset) && held(cursor, file)? {
             return Ok(true);
         }
     }
@@ -133,7 +135,11 @@ const fn settled(cursor: &LogCursor) -> bool {
 fn gap(cursor: &LogCursor, files: &[Found]) -> Option<Gap> {
     let namesake = files.iter().find(|file| cursor.named(&file.path));
     let expected = match namesake {
-        _ if cursor.offset == 0 => cursor.size == 0 || cursor.document,
+        // Nothing of it was read: any younger file of its family is read from its start.
+        _ if cursor.offset == 0 => {
+            let younger = |file: &Found| !cursor.named(&file.path) && is_family(cursor, &file.path) && file.stat.modified >= cursor.modified;
+            cursor.ended || cursor.document || files.iter().any(younger)
+        }
         Some(_) => cursor.document || cursor.ended && cursor.rotated,
         None => settled(cursor),
     };
