@@ -1,0 +1,340 @@
+//! Column buffers that can be cut back, and are handed to Arrow as they are.
+//!
+//! A column shorter than its table ends in nulls: it pads itself when it is next
+//! written, or at the flush.
+
+use crate::error::{Class, Error};
+use crate::schema::Type;
+use arrow::array::{
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int32Array, Int64Array, ListArray, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use std::sync::Arc;
+
+/// The Arrow type of a column type.
+pub(crate) fn arrow_type(data_type: Type) -> DataType {
+    match data_type {
+        Type::String => DataType::Utf8,
+        Type::Boolean => DataType::Boolean,
+        Type::Int32 => DataType::Int32,
+        Type::Int64 => DataType::Int64,
+        Type::Float64 | Type::DurationMs => DataType::Float64,
+        Type::Decimal => DataType::Decimal128(18, 6),
+        Type::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        Type::StringList => DataType::List(Arc::new(list_item())),
+    }
+}
+
+fn list_item() -> Field {
+    Field::new_list_field(DataType::Utf8, true)
+}
+
+/// Texts one after the other.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    ends: Vec<i32>,
+    bytes: Vec<u8>,
+    valid: BooleanBufferBuilder,
+}
+
+impl Texts {
+    fn new() -> Self {
+        Self { ends: vec![0], bytes: Vec::new(), valid: BooleanBufferBuilder::new(0) }
+    }
+
+    fn len(&self) -> usize {
+        self.valid.len()
+    }
+
+    fn end(&self) -> i32 {
+        i32::try_from(self.bytes.len()).expect("a flush comes long before 2 GiB of one column")
+    }
+
+    fn pad(&mut self, len: usize) {
+        let missing = len - self.len();
+        if missing > 0 {
+            self.ends.resize(len + 1, self.end());
+            self.valid.append_n(missing, false);
+        }
+    }
+
+    fn push(&mut self, text: Option<&str>) {
+        self.bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
+        self.ends.push(self.end());
+        self.valid.append(text.is_some());
+    }
+
+    fn get(&self, row: usize) -> Option<&str> {
+        if row >= self.len() || !self.valid.get_bit(row) {
+            return None;
+        }
+        let bounds = |at: usize| usize::try_from(self.ends[at]).unwrap_or_default();
+        std::str::from_utf8(&self.bytes[bounds(row)..bounds(row + 1)]).ok()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len < self.len() {
+            self.ends.truncate(len + 1);
+            self.bytes.truncate(usize::try_from(self.ends[len]).unwrap_or_default());
+            self.valid.truncate(len);
+        }
+    }
+
+    fn finish(&mut self) -> Result<StringArray, Error> {
+        let ends = std::mem::replace(&mut self.ends, vec![0]);
+        let spare = Vec::with_capacity(self.bytes.len());
+        let bytes = std::mem::replace(&mut self.bytes, spare);
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+        StringArray::try_new(offsets, Buffer::from_vec(bytes), nulls(&mut self.valid)).map_err(broken)
+    }
+}
+
+fn nulls(valid: &mut BooleanBufferBuilder) -> Option<NullBuffer> {
+    let nulls = NullBuffer::new(valid.finish());
+    (nulls.null_count() > 0).then_some(nulls)
+}
+
+pub(crate) fn broken(error: arrow::error::ArrowError) -> Error {
+    Error::new(Class::Config, "the tables of this batch cannot be put together").because(error)
+}
+
+/// Numbers of one kind.
+#[derive(Debug)]
+pub(crate) struct Numbers<T> {
+    values: Vec<T>,
+    valid: BooleanBufferBuilder,
+}
+
+impl<T: Copy + Default> Numbers<T> {
+    fn new() -> Self {
+        Self { values: Vec::new(), valid: BooleanBufferBuilder::new(0) }
+    }
+
+    fn pad(&mut self, len: usize) {
+        let missing = len - self.values.len();
+        if missing > 0 {
+            self.values.resize(len, T::default());
+            self.valid.append_n(missing, false);
+        }
+    }
+
+    fn put(&mut self, row: usize, value: T) {
+        self.pad(row);
+        self.values.push(value);
+        self.valid.append(true);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len < self.values.len() {
+            self.values.truncate(len);
+            self.valid.truncate(len);
+        }
+    }
+
+    fn take(&mut self) -> (Vec<T>, Option<NullBuffer>) {
+        let spare = Vec::with_capacity(self.values.len());
+        (std::mem::replace(&mut self.values, spare), nulls(&mut self.valid))
+    }
+}
+
+/// The buffer of one column that is filled from the record.
+#[derive(Debug)]
+pub(crate) enum Buffered {
+    /// Inherited or derived: made at the flush.
+    None,
+    Text(Texts),
+    Boolean { bits: BooleanBufferBuilder, valid: BooleanBufferBuilder },
+    Int32(Numbers<i32>),
+    Int64(Numbers<i64>),
+    Float(Numbers<f64>),
+    Instant(Numbers<i64>),
+    TextList { ends: Vec<i32>, items: Texts, valid: BooleanBufferBuilder },
+}
+
+impl Buffered {
+    pub(crate) fn new(data_type: Type) -> Self {
+        match data_type {
+            Type::String => Self::Text(Texts::new()),
+            Type::Boolean => Self::Boolean { bits: BooleanBufferBuilder::new(0), valid: BooleanBufferBuilder::new(0) },
+            Type::Int32 => Self::Int32(Numbers::new()),
+            Type::Int64 => Self::Int64(Numbers::new()),
+            Type::Float64 | Type::DurationMs => Self::Float(Numbers::new()),
+            Type::Timestamp => Self::Instant(Numbers::new()),
+            Type::StringList => {
+                Self::TextList { ends: vec![0], items: Texts::new(), valid: BooleanBufferBuilder::new(0) }
+            }
+            Type::Decimal => Self::None,
+        }
+    }
+
+    /// Cells written so far; the rest up to the table's rows is null.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Text(texts) => texts.len(),
+            Self::Boolean { valid, .. } | Self::TextList { valid, .. } => valid.len(),
+            Self::Int32(numbers) => numbers.values.len(),
+            Self::Int64(numbers) | Self::Instant(numbers) => numbers.values.len(),
+            Self::Float(numbers) => numbers.values.len(),
+        }
+    }
+
+    /// Bytes of the cells, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Text(texts) => texts.bytes.len() + 4 * texts.ends.len(),
+            Self::Boolean { valid, .. } => valid.len() / 4,
+            Self::Int32(numbers) => 4 * numbers.values.len(),
+            Self::Int64(numbers) | Self::Instant(numbers) => 8 * numbers.values.len(),
+            Self::Float(numbers) => 8 * numbers.values.len(),
+            Self::TextList { ends, items, .. } => 4 * ends.len() + items.bytes.len() + 4 * items.ends.len(),
+        }
+    }
+
+    pub(crate) fn put_text(&mut self, row: usize, text: &str) {
+        if let Self::Text(texts) = self {
+            texts.pad(row);
+            texts.push(Some(text));
+        }
+    }
+
+    pub(crate) fn put_bool(&mut self, row: usize, value: bool) {
+        if let Self::Boolean { bits, valid } = self {
+            let missing = row - valid.len();
+            bits.append_n(missing, false);
+            valid.append_n(missing, false);
+            bits.append(value);
+            valid.append(true);
+        }
+    }
+
+    pub(crate) fn put_integer(&mut self, row: usize, value: i64) -> bool {
+        match self {
+            Self::Int32(numbers) => match i32::try_from(value) {
+                Ok(value) => numbers.put(row, value),
+                Err(_) => return false,
+            },
+            Self::Int64(numbers) | Self::Instant(numbers) => numbers.put(row, value),
+            _ => return false,
+        }
+        true
+    }
+
+    pub(crate) fn put_float(&mut self, row: usize, value: f64) {
+        if let Self::Float(numbers) = self {
+            // Minus zero is written as zero: one of the parsers does not tell them apart.
+            numbers.put(row, value + 0.0);
+        }
+    }
+
+    /// Adds an item to the list that [`Self::close_list`] will end.
+    pub(crate) fn add_item(&mut self, text: Option<&str>) {
+        if let Self::TextList { items, .. } = self {
+            items.push(text);
+        }
+    }
+
+    /// Ends the list of `row`: all items since the end of the one before.
+    pub(crate) fn close_list(&mut self, row: usize) {
+        if let Self::TextList { ends, items, valid } = self {
+            let before = ends[ends.len() - 1];
+            valid.append_n(row - valid.len(), false);
+            ends.resize(row + 1, before);
+            ends.push(i32::try_from(items.len()).expect("a flush comes long before 2 Gi items of one column"));
+            valid.append(true);
+        }
+    }
+
+    /// Drops items that were added for a list that is not written after all.
+    pub(crate) fn drop_items(&mut self) {
+        if let Self::TextList { ends, items, .. } = self {
+            items.truncate(usize::try_from(ends[ends.len() - 1]).unwrap_or_default());
+        }
+    }
+
+    /// The text of a row, or none.
+    pub(crate) fn text(&self, row: usize) -> Option<&str> {
+        match self {
+            Self::Text(texts) => texts.get(row),
+            _ => None,
+        }
+    }
+
+    /// Whether the cell of `row` was written.
+    pub(crate) fn is_written(&self, row: usize) -> bool {
+        self.len() > row
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        match self {
+            Self::None => {}
+            Self::Text(texts) => texts.truncate(len),
+            Self::Boolean { bits, valid } => {
+                if len < valid.len() {
+                    bits.truncate(len);
+                    valid.truncate(len);
+                }
+            }
+            Self::Int32(numbers) => numbers.truncate(len),
+            Self::Int64(numbers) | Self::Instant(numbers) => numbers.truncate(len),
+            Self::Float(numbers) => numbers.truncate(len),
+            Self::TextList { ends, items, valid } => {
+                if len < valid.len() {
+                    ends.truncate(len + 1);
+                    valid.truncate(len);
+                }
+                items.truncate(usize::try_from(ends[ends.len() - 1]).unwrap_or_default());
+            }
+        }
+    }
+
+    /// Hands the cells over as an array of `rows`; the buffer is empty after.
+    pub(crate) fn finish(&mut self, rows: usize) -> Result<Option<ArrayRef>, Error> {
+        Ok(Some(match self {
+            Self::None => return Ok(None),
+            Self::Text(texts) => {
+                texts.pad(rows);
+                Arc::new(texts.finish()?)
+            }
+            Self::Boolean { bits, valid } => {
+                let missing = rows - valid.len();
+                bits.append_n(missing, false);
+                valid.append_n(missing, false);
+                let values: BooleanBuffer = bits.finish();
+                Arc::new(BooleanArray::new(values, nulls(valid)))
+            }
+            Self::Int32(numbers) => {
+                numbers.pad(rows);
+                let (values, nulls) = numbers.take();
+                Arc::new(Int32Array::new(values.into(), nulls))
+            }
+            Self::Int64(numbers) => {
+                numbers.pad(rows);
+                let (values, nulls) = numbers.take();
+                Arc::new(Int64Array::new(values.into(), nulls))
+            }
+            Self::Float(numbers) => {
+                numbers.pad(rows);
+                let (values, nulls) = numbers.take();
+                Arc::new(Float64Array::new(values.into(), nulls))
+            }
+            Self::Instant(numbers) => {
+                numbers.pad(rows);
+                let (values, nulls) = numbers.take();
+                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone("UTC"))
+            }
+            Self::TextList { ends, items, valid } => {
+                let before = ends[ends.len() - 1];
+                valid.append_n(rows - valid.len(), false);
+                ends.resize(rows + 1, before);
+                let ends = std::mem::replace(ends, vec![0]);
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+                let list = ListArray::try_new(Arc::new(list_item()), offsets, Arc::new(items.finish()?), nulls(valid));
+                Arc::new(list.map_err(broken)?)
+            }
+        }))
+    }
+}

@@ -1,0 +1,78 @@
+//! What records hold that the catalogue does not know, counted by path.
+
+use std::collections::BTreeMap;
+
+/// Counts by path (`sessions[].caller.userAgent.foo`). Paths are names of
+/// members, never values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// Members with content that no column holds.
+    pub unknown_members: BTreeMap<String, u64>,
+    /// Texts that are no known member of their enum.
+    pub unknown_enum_members: BTreeMap<String, u64>,
+    /// Values that do not fit the type of their column.
+    pub misfits: BTreeMap<String, u64>,
+}
+
+/// Distinct paths kept per kind; what comes after is counted under [`FURTHER`],
+/// so that input cannot make the report grow without bound.
+const MOST_PATHS: usize = 1_000;
+const FURTHER: &str = "(further paths)";
+
+impl Drift {
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.unknown_members.is_empty() && self.unknown_enum_members.is_empty() && self.misfits.is_empty()
+    }
+
+    /// Adds the counts of `other`.
+    pub fn merge(&mut self, other: Self) {
+        for (into, from) in [
+            (&mut self.unknown_members, other.unknown_members),
+            (&mut self.unknown_enum_members, other.unknown_enum_members),
+            (&mut self.misfits, other.misfits),
+        ] {
+            for (path, count) in from {
+                add(into, path, count);
+            }
+        }
+    }
+
+    pub(crate) fn unknown_member(&mut self, path: String) {
+        add(&mut self.unknown_members, path, 1);
+    }
+
+    pub(crate) fn unknown_enum_member(&mut self, path: &str) {
+        add(&mut self.unknown_enum_members, path.to_owned(), 1);
+    }
+
+    pub(crate) fn misfit(&mut self, path: String) {
+        add(&mut self.misfits, path, 1);
+    }
+}
+
+fn add(counts: &mut BTreeMap<String, u64>, path: String, count: u64) {
+    let known = counts.contains_key(&path) || counts.len() < MOST_PATHS;
+    *counts.entry(if known { path } else { FURTHER.to_owned() }).or_default() += count;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_and_paths_are_bounded() {
+        let mut drift = Drift::default();
+        assert!(drift.is_empty());
+        for number in 0..MOST_PATHS + 5 {
+            drift.unknown_member(format!("x{number}"));
+        }
+        let mut sum = Drift::default();
+        sum.merge(drift.clone());
+        sum.merge(drift);
+        assert_eq!(sum.unknown_members.len(), MOST_PATHS + 1);
+        assert_eq!(sum.unknown_members["x1"], 2);
+        assert_eq!(sum.unknown_members[FURTHER], 10);
+    }
+}

@@ -1,0 +1,729 @@
+//! The fast path: one pass over the bytes, straight into the buffers.
+//!
+//! Takes any serde `Deserializer` of a record. It gives up, with an error, on
+//! everything that is not plain: the caller rolls back and runs the record again
+//! in careful mode. What it does accept it writes exactly as careful mode would.
+
+use super::identity::kind_of_type;
+use super::plan::{IdentityField, IdentityPlace, IdentityPlan, Kind, Leaf, NodeId, Object, Plan, RowList, RowMap, Target};
+use super::rows::{Buffers, Fit, Scalar};
+use crate::schema::{Type, When};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// What the fast path remembers between records.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// For each node, which member came after which the last time.
+    successors: Vec<Vec<u16>>,
+    /// For each table and identity, 1 + the source that supplied the current row.
+    supplied: Vec<Vec<usize>>,
+    /// Nodes where this record had unknown enum members.
+    pub(crate) new_members: Vec<NodeId>,
+    name: String,
+}
+
+impl Memory {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let successors = plan.nodes.iter().map(|node| match &node.kind {
+            Kind::Object(object) => (0..=object.members.len()).map(|at| u16::try_from(at).unwrap_or(0)).collect(),
+            _ => Vec::new(),
+        });
+        Self {
+            successors: successors.collect(),
+            supplied: plan.tables.iter().map(|table| vec![0; table.identities.len()]).collect(),
+            new_members: Vec::new(),
+            name: String::new(),
+        }
+    }
+}
+
+/// Reads one record into the row of `plan.call` that is open.
+pub(crate) fn record<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    plan: &Plan,
+    buffers: &mut Buffers,
+    memory: &mut Memory,
+) -> Result<(), D::Error> {
+    memory.new_members.clear();
+    deserializer.deserialize_any(Record(Context { plan, buffers, memory }))
+}
+
+struct Context<'c> {
+    plan: &'c Plan,
+    buffers: &'c mut Buffers,
+    memory: &'c mut Memory,
+}
+
+fn not_plain<E: Error>() -> E {
+    E::custom("not plain")
+}
+
+/// Members that annotate: ignored, but for `@odata.type` itself.
+pub(crate) fn is_ignored(name: &str) -> bool {
+    name.contains("@odata.") && name != "@odata.type"
+}
+
+struct Record<'c>(Context<'c>);
+
+impl<'de> Visitor<'de> for Record<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a call record")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
+        let table = self.0.plan.call.table;
+        self.0.row(table, 0, map)
+    }
+}
+
+impl<'c> Context<'c> {
+    fn reborrow(&mut self) -> Context<'_> {
+        Context { plan: self.plan, buffers: self.buffers, memory: self.memory }
+    }
+
+    /// Reads the object of the row that was opened last in `table`.
+    fn row<'de, A: MapAccess<'de>>(&mut self, table: usize, element: NodeId, map: A) -> Result<(), A::Error> {
+        self.memory.supplied[table].fill(0);
+        self.members(element, table, map)?;
+        let plan = self.plan;
+        for (at, identity) in plan.tables[table].identities.iter().enumerate() {
+            let supplied = self.memory.supplied[table][at];
+            // An id beside a set counts if no source as good has an id.
+            let better = if supplied == 0 { identity.sources.len() } else { supplied - 1 };
+            let number = self.buffers.tables[table].numbers.last().map(|&number| usize::from(number));
+            let sources = identity.sources[..better].iter().filter(|source| source.rows.is_none_or(|rows| Some(rows) == number));
+            let mut outer = sources.filter_map(|source| source.outer);
+            if outer.any(|column| self.buffers.text(table, column).is_some()) {
+                return Err(not_plain());
+            }
+        }
+        Ok(())
+    }
+
+    fn members<'de, A: MapAccess<'de>>(&mut self, node: NodeId, table: usize, mut map: A) -> Result<(), A::Error> {
+        let plan = self.plan;
+        let object = plan.object(node);
+        let (mut seen, mut seen_fields, mut before) = (0_u128, 0_u32, 0_usize);
+        let (mut agent, mut other) = (false, false);
+        let place = object.identity;
+        if let Some(place) = place {
+            self.supply(table, place)?;
+        }
+        let fields: &[IdentityField] = match place {
+            Some(place) => &plan.tables[table].identities[place.identity].fields,
+            None => &[],
+        };
+        loop {
+            let guess = usize::from(self.memory.successors[node][before]);
+            let name = &mut self.memory.name;
+            let Some(key) = map.next_key_seed(KeySeed { object, guess, fields, name })? else { break };
+            match key {
+                Key::Known(at) => {
+                    if seen & (1 << at) != 0 {
+                        return Err(not_plain());
+                    }
+                    seen |= 1 << at;
+                    self.memory.successors[node][before] = u16::try_from(at).unwrap_or(0);
+                    before = at + 1;
+                    if object.endpoint.is_some() {
+                        match object.members[at].name.as_str() {
+                            "userAgent" => agent = true,
+                            "@odata.type" => {}
+                            _ => other = true,
+                        }
+                    }
+                    map.next_value_seed(Value { node: object.members[at].node, table, context: self.reborrow() })?;
+                }
+                Key::Field(at) => {
+                    if seen_fields & (1 << at) != 0 {
+                        return Err(not_plain());
+                    }
+                    seen_fields |= 1 << at;
+                    map.next_value_seed(Field { target: &fields[at].target, table, context: self.reborrow() })?;
+                }
+                Key::Ignored => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Key::Unknown => {
+                    other |= self.memory.name != "@odata.type";
+                    match object.set {
+                        Some(place) if self.memory.name != "@odata.type" => {
+                            map.next_value_seed(InSet { place, table, context: self.reborrow() })?;
+                        }
+                        _ => map.next_value_seed(Vacant)?,
+                    }
+                }
+            }
+        }
+        if let Some(column) = object.endpoint {
+            let of_type = object.index.get("@odata.type").and_then(|&at| match &plan.nodes[object.members[at].node].kind {
+                Kind::Leaf(leaf) => self.buffers.text(table, leaf.targets[0].column),
+                _ => None,
+            });
+            if let Some(kind) = endpoint_kind(of_type, agent, other) {
+                self.buffers.put_text(table, column, kind);
+            }
+        }
+        if let Some(place) = place {
+            self.close_identity(table, place, None)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a source supplies an identity; only one may.
+    fn supply<E: Error>(&mut self, table: usize, place: IdentityPlace) -> Result<(), E> {
+        let slot = &mut self.memory.supplied[table][place.identity];
+        if *slot != 0 {
+            return Err(not_plain());
+        }
+        *slot = place.source + 1;
+        Ok(())
+    }
+
+    fn close_identity<E: Error>(&mut self, table: usize, place: IdentityPlace, kind: Option<&str>) -> Result<(), E> {
+        let plan = self.plan;
+        let identity = &plan.tables[table].identities[place.identity];
+        if !identity.id().is_some_and(|column| self.buffers.is_written(table, column)) {
+            return Err(not_plain());
+        }
+        if let Some(column) = identity.kind {
+            let told = match kind {
+                Some(kind) => Some(kind.to_owned()),
+                None => told_kind(identity, |at| self.buffers.text(table, at)),
+            };
+            if let Some(kind) = told {
+                self.buffers.put_text(table, column, &kind);
+            }
+        }
+        if let Some(column) = identity.source {
+            self.buffers.put_text(table, column, &identity.sources[place.source].name);
+        }
+        Ok(())
+    }
+
+    fn leaf<E: Error>(&mut self, node: NodeId, leaf: &Leaf, table: usize, scalar: Scalar) -> Result<(), E> {
+        for target in &leaf.targets {
+            let Scalar::Text(text) = scalar else {
+                if target.rank > 0 {
+                    return Err(not_plain());
+                }
+                self.target(target, table, scalar)?;
+                continue;
+            };
+            let upper = leaf.call_id && (text.len() > 256 || text.bytes().any(|byte| byte.is_ascii_uppercase()));
+            if upper || (target.rank > 0 && !text.is_empty()) {
+                return Err(not_plain());
+            }
+            if self.target(target, table, scalar)? == Fit::NewMember {
+                self.memory.new_members.push(node);
+            }
+        }
+        Ok(())
+    }
+
+    fn target<E: Error>(&mut self, target: &Target, table: usize, scalar: Scalar) -> Result<Fit, E> {
+        match self.buffers.put(self.plan, table, target, scalar) {
+            Fit::Misfit => Err(not_plain()),
+            fit => Ok(fit),
+        }
+    }
+
+    fn texts<'de, A: SeqAccess<'de>>(&mut self, node: NodeId, leaf: &Leaf, table: usize, mut list: A) -> Result<(), A::Error> {
+        let [target] = leaf.targets.as_slice() else { return Err(not_plain()) };
+        if target.data_type != Type::StringList || target.rank > 0 || self.buffers.is_written(table, target.column) {
+            return Err(not_plain());
+        }
+        while let Some(()) = list.next_element_seed(Item { target, node, table, member: None, context: self.reborrow() })? {}
+        let row = self.buffers.row(table);
+        self.buffers.tables[table].columns[target.column].close_list(row);
+        Ok(())
+    }
+}
+
+/// `participant` or `service`, from the type or else from the members that an
+/// endpoint has.
+pub(crate) fn endpoint_kind(of_type: Option<&str>, agent: bool, other: bool) -> Option<&'static str> {
+    match of_type {
+        Some(name) if name.ends_with("participantEndpoint") => Some("participant"),
+        Some(name) if name.ends_with("serviceEndpoint") => Some("service"),
+        _ if other => Some("participant"),
+        _ if agent => Some("service"),
+        _ => None,
+    }
+}
+
+/// The kind of an identity that stands alone, from its own members.
+pub(crate) fn told_kind<'b>(identity: &IdentityPlan, text: impl Fn(usize) -> Option<&'b str>) -> Option<String> {
+    let of = |member: &str| {
+        let field = identity.fields.iter().find(|field| field.member == member)?;
+        text(field.target.column)
+    };
+    let by_type = of("@odata.type").and_then(kind_of_type);
+    by_type.or_else(|| of("userPrincipalName").map(|_| "user".to_owned()))
+}
+
+enum Key {
+    Known(usize),
+    Field(usize),
+    Ignored,
+    /// Its name is in the memory.
+    Unknown,
+}
+
+struct KeySeed<'k> {
+    object: &'k Object,
+    guess: usize,
+    fields: &'k [IdentityField],
+    name: &'k mut String,
+}
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeySeed<'_> {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+        let members = &self.object.members;
+        if members.get(self.guess).is_some_and(|member| member.name == name) {
+            return Ok(Key::Known(self.guess));
+        }
+        if let Some(&at) = self.object.index.get(name) {
+            return Ok(Key::Known(at));
+        }
+        if is_ignored(name) {
+            return Ok(Key::Ignored);
+        }
+        if let Some(at) = self.fields.iter().position(|field| field.member == name) {
+            return Ok(Key::Field(at));
+        }
+        self.name.clear();
+        self.name.push_str(name);
+        Ok(Key::Unknown)
+    }
+}
+
+/// The value of a node.
+struct Value<'c> {
+    node: NodeId,
+    table: usize,
+    context: Context<'c>,
+}
+
+impl<'de> DeserializeSeed<'de> for Value<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Value<'_> {
+    fn scalar<E: Error>(mut self, scalar: Scalar) -> Result<(), E> {
+        match &self.context.plan.nodes[self.node].kind {
+            Kind::Leaf(leaf) => self.context.leaf(self.node, leaf, self.table, scalar),
+            _ if matches!(scalar, Scalar::Text("")) => Ok(()),
+            _ => Err(not_plain()),
+        }
+    }
+}
+
+/// The visits of all scalars, for visitors that have `scalar`.
+macro_rules! scalars {
+    () => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a value of a call record")
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(())
+        }
+
+        fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+            self.scalar(Scalar::Bool(value))
+        }
+
+        fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+            self.scalar(Scalar::Integer(value))
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+            self.scalar(Scalar::Integer(i64::try_from(value).map_err(|_| not_plain())?))
+        }
+
+        fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+            self.scalar(Scalar::Float(value))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            self.scalar(Scalar::Text(text))
+        }
+    };
+}
+
+impl<'de> Visitor<'de> for Value<'_> {
+    type Value = ();
+
+    scalars!();
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        let plan = self.context.plan;
+        match &plan.nodes[self.node].kind {
+            Kind::Leaf(leaf) if leaf.targets.first().is_some_and(|target| target.data_type == Type::StringList) => {
+                self.context.texts(self.node, leaf, self.table, list)
+            }
+            Kind::Rows(rows) => {
+                let mut position = 0;
+                while let Some(()) = list.next_element_seed(Element { rows, position, context: self.context.reborrow() })? {
+                    position += 1;
+                }
+                Ok(())
+            }
+            Kind::MemberList { member, target } => {
+                let (table, node) = (self.table, self.node);
+                while let Some(()) =
+                    list.next_element_seed(Item { target, node, table, member: Some(member), context: self.context.reborrow() })?
+                {}
+                let row = self.context.buffers.row(table);
+                self.context.buffers.tables[table].columns[target.column].close_list(row);
+                Ok(())
+            }
+            _ => Vacant.visit_seq(list),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
+        let plan = self.context.plan;
+        match &plan.nodes[self.node].kind {
+            Kind::Object(_) => self.context.members(self.node, self.table, map),
+            Kind::Map(rows) => entries(rows, self.context, map),
+            _ => Vacant.visit_map(map),
+        }
+    }
+}
+
+/// One element of a list of rows.
+struct Element<'c> {
+    rows: &'c RowList,
+    position: usize,
+    context: Context<'c>,
+}
+
+impl<'de> DeserializeSeed<'de> for Element<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Element<'_> {
+    fn scalar<E: Error>(self, scalar: Scalar) -> Result<(), E> {
+        if matches!(scalar, Scalar::Text("")) { Ok(()) } else { Err(not_plain()) }
+    }
+}
+
+impl<'de> Visitor<'de> for Element<'_> {
+    type Value = ();
+
+    scalars!();
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
+        Vacant.visit_seq(list)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
+        if self.rows.when == When::IfPreviousEmpty {
+            return Err(not_plain());
+        }
+        let context = &mut self.context;
+        context.buffers.open(context.plan, self.rows.table, self.rows.number, self.position);
+        context.row(self.rows.table, self.rows.element, map)
+    }
+}
+
+/// Reads the entries of a map into rows.
+fn entries<'de, A: MapAccess<'de>>(rows: &RowMap, mut context: Context<'_>, mut map: A) -> Result<(), A::Error> {
+    let (Some(key), Some(value)) = (rows.key, &rows.value) else { return Err(not_plain()) };
+    let first = context.buffers.tables[rows.table].rows;
+    let none = Object::default();
+    loop {
+        let name = &mut context.memory.name;
+        let seed = KeySeed { object: &none, guess: 0, fields: &[], name };
+        match map.next_key_seed(seed)? {
+            None => return Ok(()),
+            Some(Key::Ignored) => {
+                map.next_value::<IgnoredAny>()?;
+            }
+            Some(_) => {
+                let name = context.memory.name.as_str();
+                let written = &context.buffers.tables[rows.table];
+                let known = first..written.rows;
+                if known.len() > 64 || known.into_iter().any(|row| written.columns[key].text(row) == Some(name)) {
+                    return Err(not_plain());
+                }
+                if name.is_empty() || name == "@odata.type" {
+                    map.next_value_seed(Vacant)?;
+                } else {
+                    map.next_value_seed(Entry { rows, key, value, position: written.rows - first, context: context.reborrow() })?;
+                }
+            }
+        }
+    }
+}
+
+/// The value of a map's entry, whose key is in the memory.
+struct Entry<'c> {
+    rows: &'c RowMap,
+    key: usize,
+    value: &'c Target,
+    position: usize,
+    context: Context<'c>,
+}
+
+impl<'de> DeserializeSeed<'de> for Entry<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Entry<'_> {
+    fn scalar<E: Error>(mut self, scalar: Scalar) -> Result<(), E> {
+        if matches!(scalar, Scalar::Text("")) {
+            return Ok(());
+        }
+        let table = self.rows.table;
+        let context = &mut self.context;
+        context.buffers.open(context.plan, table, self.rows.number, self.position);
+        context.buffers.put_text(table, self.key, &context.memory.name);
+        match context.target(self.value, table, scalar)? {
+            Fit::Held => Ok(()),
+            _ => Err(not_plain()),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Entry<'_> {
+    type Value = ();
+
+    scalars!();
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
+        Vacant.visit_seq(list)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        Vacant.visit_map(map)
+    }
+}
+
+/// A member of an identity object.
+struct Field<'c> {
+    target: &'c Target,
+    table: usize,
+    context: Context<'c>,
+}
+
+impl<'de> DeserializeSeed<'de> for Field<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Field<'_> {
+    fn scalar<E: Error>(mut self, scalar: Scalar) -> Result<(), E> {
+        match self.context.target(self.target, self.table, scalar)? {
+            Fit::NewMember => Err(not_plain()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Field<'_> {
+    type Value = ();
+
+    scalars!();
+}
+
+/// A member of an identity set: an identity, if it is an object. Its kind is in
+/// the memory.
+struct InSet<'c> {
+    place: IdentityPlace,
+    table: usize,
+    context: Context<'c>,
+}
+
+impl<'de> DeserializeSeed<'de> for InSet<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for InSet<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an identity")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        // A second member of the kind that was read would take its place.
+        let identity = &self.context.plan.tables[self.table].identities[self.place.identity];
+        let read = identity.kind.and_then(|column| self.context.buffers.text(self.table, column));
+        if read == Some(self.context.memory.name.as_str()) { Err(not_plain()) } else { Ok(()) }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if text.is_empty() { self.visit_unit() } else { Err(not_plain()) }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let (table, place) = (self.table, self.place);
+        self.context.supply(table, place)?;
+        let kind = self.context.memory.name.clone();
+        let identity = &self.context.plan.tables[table].identities[place.identity];
+        let (fields, none) = (&identity.fields, Object::default());
+        let mut seen = 0_u32;
+        loop {
+            let name = &mut self.context.memory.name;
+            match map.next_key_seed(KeySeed { object: &none, guess: 0, fields, name })? {
+                None => break,
+                Some(Key::Field(at)) => {
+                    if seen & (1 << at) != 0 {
+                        return Err(not_plain());
+                    }
+                    seen |= 1 << at;
+                    map.next_value_seed(Field { target: &fields[at].target, table, context: self.context.reborrow() })?;
+                }
+                Some(Key::Ignored) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Some(_) => map.next_value_seed(Vacant)?,
+            }
+        }
+        self.context.close_identity(table, place, Some(&kind))
+    }
+}
+
+/// An item of a list of texts, or the member of an element that is taken as one.
+struct Item<'c> {
+    target: &'c Target,
+    node: NodeId,
+    table: usize,
+    member: Option<&'c String>,
+    context: Context<'c>,
+}
+
+impl<'de> DeserializeSeed<'de> for Item<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Item<'_> {
+    fn add<E: Error>(self, text: &str) -> Result<(), E> {
+        let context = self.context;
+        let new = self.target.enumeration.is_some_and(|known| !context.plan.is_member(known, text));
+        if new && !text.is_empty() {
+            context.memory.new_members.push(self.node);
+        }
+        let text = Some(text).filter(|text| !text.is_empty());
+        context.buffers.tables[self.table].columns[self.target.column].add_item(text);
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Item<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.add("")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if self.member.is_some() && !text.is_empty() {
+            return Err(not_plain());
+        }
+        self.add(text)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Some(member) = self.member else { return Err(not_plain()) };
+        let mut found: Option<Option<String>> = None;
+        while let Some(name) = map.next_key::<String>()? {
+            if name == *member {
+                if found.replace(map.next_value()?).is_some() {
+                    return Err(not_plain());
+                }
+            } else if is_ignored(&name) {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                map.next_value_seed(Vacant)?;
+            }
+        }
+        self.add(found.flatten().as_deref().unwrap_or_default())
+    }
+}
+
+/// A value without leaves: null, empty text, and lists and objects of these.
+struct Vacant;
+
+impl<'de> DeserializeSeed<'de> for Vacant {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Vacant {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nothing")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if text.is_empty() { Ok(()) } else { Err(not_plain()) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_key::<IgnoredAny>()?.is_some() {
+            map.next_value_seed(Self)?;
+        }
+        Ok(())
+    }
+}
