@@ -34,12 +34,14 @@ const ALLOWED: &[(&str, Imports)] = &[
     ("config", Only(&["notifications", "graph", "simulator"])),
     ("progress", Only(&[])),
     ("shutdown", Only(&[])),
+    ("cli", Only(&["progress"])),
+    ("logging", Only(&["cli"])),
     ("fetch", Only(&["graph", "shutdown"])),
     ("summary", AllAbove),
     ("verify", AllAbove),
     ("status", AllAbove),
     ("run", AllAbove),
-    ("cli", AllAbove),
+    ("verbs", AllAbove),
     ("main", AllAbove),
 ];
 
@@ -122,7 +124,7 @@ fn sources() -> Vec<Source> {
                 if name != "tests" {
                     folders.push(path);
                 }
-            } else if name.ends_with(".rs") && name != "tests.rs" && !name.ends_with("_tests.rs") {
+            } else if path.extension().is_some_and(|kind| kind == "rs") && name != "tests.rs" {
                 let text = fs::read_to_string(&path).expect("src is readable");
                 let path = path.strip_prefix(package).expect("below the package").to_owned();
                 found.push(Source { path, code: without_tests(&text) });
