@@ -28,11 +28,21 @@ struct File {
     simulator: simulator::Settings,
 }
 
+/// A secret in a config: no message shows it.
+#[derive(Clone, Debug)]
+struct Secret(SecretString);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(SecretString::from(text)))
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Source {
     notifications: OneOrMany,
-    client_state: Option<SecretString>,
+    client_state: Option<Secret>,
     client_state_file: Option<PathBuf>,
     max_line_bytes: Option<usize>,
 }
@@ -71,9 +81,9 @@ struct AuthSection {
     authority: Option<String>,
     tenant_id: Option<String>,
     client_id: Option<String>,
-    client_secret: Option<SecretString>,
+    client_secret: Option<Secret>,
     client_secret_file: Option<PathBuf>,
-    token: Option<SecretString>,
+    token: Option<Secret>,
     token_file: Option<PathBuf>,
 }
 
@@ -354,9 +364,9 @@ fn required<T>(value: Option<T>, key: &str, variable: &str) -> Result<T> {
     })
 }
 
-fn secret(value: Option<&SecretString>, file: Option<&Path>, base: &Path) -> Result<Option<SecretString>> {
+fn secret(value: Option<&Secret>, file: Option<&Path>, base: &Path) -> Result<Option<SecretString>> {
     match (value, file) {
-        (Some(value), _) => Ok(Some(value.clone())),
+        (Some(value), _) => Ok(Some(value.0.clone())),
         (None, Some(file)) => {
             let path = base.join(file);
             let text = std::fs::read_to_string(&path).map_err(|e| {
