@@ -248,13 +248,6 @@ impl Buffered {
         }
     }
 
-    /// Drops items that were added for a list that is not written after all.
-    pub(crate) fn drop_items(&mut self) {
-        if let Self::TextList { ends, items, .. } = self {
-            items.truncate(usize::try_from(ends[ends.len() - 1]).unwrap_or_default());
-        }
-    }
-
     /// The text of a row, or none.
     pub(crate) fn text(&self, row: usize) -> Option<&str> {
         match self {
