@@ -16,11 +16,29 @@
 //! `dataset` work from; [`run`] is the only module that knows every stage.
 
 pub mod call_id;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod crash_point;
+pub mod dataset;
 pub mod error;
+pub mod fetch;
+pub mod files;
 pub mod flatten;
 pub mod graph;
 pub mod json;
+pub mod logging;
 pub mod notifications;
+pub mod progress;
+pub mod quarantine;
+pub mod raw;
+pub mod run;
 pub mod schema;
+pub mod shutdown;
 pub mod simulator;
+pub mod spool;
+pub mod status;
+pub mod summary;
+pub mod verbs;
+pub mod verify;
+pub mod worklist;

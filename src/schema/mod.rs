@@ -3,6 +3,12 @@
 //! From the catalogue come the Arrow schema, the flatten plan, the data
 //! dictionary, the SQL views and the personal-data marks.
 
+mod arrow;
+pub mod documentation;
+mod load;
+pub mod sql;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 pub use types::{Catalogue, Column, Derive, Endpoint, Identity, IdentitySource, Pii, Rows, Source, Table, Type, When};

@@ -1,0 +1,46 @@
+# test   everything that must pass: format, lints, Rust tests, the Parquet readers
+# lint   format, clippy, and cargo-deny where it is installed
+# bench  the figures of docs/performance.md
+# docs   docs/tables.md from schemas/, and the API documentation
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := test
+.PHONY: test lint bench docs
+
+CARGO  ?= cargo
+PYTHON ?= python3
+VENV   := $(CURDIR)/.venv
+
+# The Rust tests run the Parquet readers with this interpreter.
+export CALLREC_TEST_PYTHON := $(VENV)/bin/python
+
+test: lint $(VENV)/requirements.txt
+	$(CARGO) test --locked --features failpoints
+	$(CALLREC_TEST_PYTHON) tests/readers/selftest.py
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --features failpoints -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  $(CARGO) deny --locked check bans licenses sources; \
+	else \
+	  echo "NOT CHECKED: licences, bans and sources of dependencies (cargo-deny is not installed: cargo install cargo-deny)" >&2; \
+	fi
+
+bench:
+	$(CARGO) bench --locked
+
+docs:
+	$(CARGO) run --locked --quiet -- schema --format md > docs/tables.md.new
+	mv docs/tables.md.new docs/tables.md
+	$(CARGO) doc --locked --no-deps --document-private-items
+
+# Made anew whenever the requirements differ from those that it was made from.
+$(VENV)/requirements.txt: tests/requirements.txt
+	@if cmp -s $< $@; then touch $@; exit 0; fi; \
+	echo "Python environment for the reader tests: $(VENV)"; \
+	rm -rf $(VENV); \
+	$(PYTHON) -m venv $(VENV) || { echo "python3 with venv is needed (Debian: apt-get install python3-venv)" >&2; exit 1; }; \
+	$(VENV)/bin/python -m pip install --progress-bar on --only-binary :all: --requirement $<; \
+	cp $< $@

@@ -1,0 +1,236 @@
+//! The command line.
+
+use crate::call_id::CallId;
+use crate::progress;
+use chrono::NaiveDate;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Exports Microsoft Teams call records to Hive-partitioned Parquet.
+#[derive(Debug, Parser)]
+#[command(name = "callrec", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// The config file [default: callrec.toml in the working directory]
+    #[arg(long, global = true, env = "CALLREC_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How log lines are written to stderr
+    #[arg(long, global = true, env = "CALLREC_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// The least severe level that is logged: error, warn, info, debug or trace
+    #[arg(long, global = true, env = "CALLREC_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<tracing::level_filters::LevelFilter>,
+    /// More log lines; twice for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Only errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// How progress is shown on stderr
+    #[arg(long, global = true, env = "CALLREC_PROGRESS", value_enum, default_value = "auto")]
+    pub progress: progress::Mode,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How an answer is written to stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// How the data dictionary is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// Markdown.
+    Md,
+    /// JSON.
+    Json,
+    /// Views for DuckDB.
+    Sql,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// The scheduled job: collect ids, fetch records, flatten and publish them
+    Run(Run),
+    /// Make tables from call-record files, without Graph
+    Flatten(Flatten),
+    /// Make the tables again from the raw archive
+    Rebuild,
+    /// Merge parts: one file per table and date
+    Compact,
+    /// Take calls out of tables and archive, for good
+    Purge(Purge),
+    /// Check keys, references, hashes and counts
+    Verify(Answer),
+    /// Pending, quarantined and expiring ids, and the last runs
+    Status(Answer),
+    /// What was refused and why
+    #[command(subcommand)]
+    Quarantine(Quarantine),
+    /// The data dictionary
+    Schema(Schema),
+    /// Write a commented config
+    Init(Init),
+    /// Test config, token, permission and storage, one step at a time
+    Check,
+    /// A local stand-in for Microsoft Graph
+    Simulate(Simulate),
+    /// Completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args, Default)]
+pub struct Run {
+    /// Fetch this call; no log is read. May be repeated
+    #[arg(long = "id", value_name = "ID")]
+    pub ids: Vec<CallId>,
+    /// Fetch the calls in this file (text or CSV); no log is read
+    #[arg(long, value_name = "FILE")]
+    pub ids_file: Option<PathBuf>,
+    /// Say how many requests the run would make and how long they would take
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Begin no request after this time, such as 45m
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub max_runtime: Option<Duration>,
+    /// An id for this run in summary and commits [default: a new UUID]
+    #[arg(long, value_name = "ID")]
+    pub run_id: Option<String>,
+    /// Write the summary to this file too
+    #[arg(long, value_name = "FILE")]
+    pub summary_file: Option<PathBuf>,
+}
+
+/// Flags of `flatten`.
+#[derive(Debug, Args)]
+pub struct Flatten {
+    /// Call records: .json, .ndjson, .jsonl, each also as .gz or .zst
+    #[arg(required = true, value_name = "FILE")]
+    pub inputs: Vec<PathBuf>,
+    /// A directory that is absent or empty
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Threads that flatten [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Flags of `purge`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Purge {
+    /// Calls that started before this date (UTC)
+    #[arg(long, value_name = "DATE")]
+    pub before: Option<NaiveDate>,
+    /// This call. May be repeated
+    #[arg(long = "call", value_name = "ID")]
+    pub calls: Vec<CallId>,
+}
+
+/// How a verb answers.
+#[derive(Debug, Args)]
+pub struct Answer {
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// What to do with the quarantine.
+#[derive(Debug, Subcommand)]
+pub enum Quarantine {
+    /// What was refused and why
+    List(Answer),
+    /// Try items again: by their names, or all
+    Retry {
+        /// Items, such as 000042-1
+        #[arg(value_name = "ITEM")]
+        items: Vec<String>,
+    },
+}
+
+/// Flags of `schema`.
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// How it is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SchemaFormat,
+}
+
+/// Flags of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The file to be written
+    #[arg(default_value = "callrec.toml", value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Flags of `simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// Serve the records in this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "generate")]
+    pub records: Option<PathBuf>,
+    /// Generate so many records
+    #[arg(long, value_name = "N")]
+    pub generate: Option<u64>,
+    /// The seed of the generator
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Milliseconds before every answer
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub latency_ms: u64,
+    /// Answer with a mix of faults
+    #[arg(long)]
+    pub faults: bool,
+    /// The port on loopback [default: a free one]
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// The largest generated meeting
+    #[arg(long, value_name = "N")]
+    pub max_sessions: Option<usize>,
+    /// Serve as of this instant
+    #[arg(long, value_name = "INSTANT")]
+    pub now: Option<chrono::DateTime<chrono::Utc>>,
+    /// Write a notification log that matches the records
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Write the records as NDJSON to this file instead of serving them
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,400 @@
+//! The configuration: flag before environment before file before default.
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::files::Modes;
+use crate::graph::{self, Auth, Url};
+use crate::notifications;
+use crate::simulator;
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The end point that starts the simulator inside the process.
+pub const SIMULATOR: &str = "simulator";
+const DEFAULT_FILE: &str = "callrec.toml";
+const SECTIONS: [&str; 4] = ["source", "graph", "output", "simulator"];
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    source: Source,
+    graph: Graph,
+    output: Output,
+    simulator: simulator::Settings,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Source {
+    notifications: OneOrMany,
+    client_state: Option<SecretString>,
+    client_state_file: Option<PathBuf>,
+    max_line_bytes: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Graph {
+    cloud: Option<String>,
+    endpoint: Option<String>,
+    requests_per_20s: Option<u32>,
+    requests_per_record_per_20s: Option<u32>,
+    max_concurrency: Option<usize>,
+    request_timeout_seconds: Option<f64>,
+    backoff_seconds: Option<f64>,
+    tries: Option<u32>,
+    auth: AuthSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AuthSection {
+    method: Option<String>,
+    authority: Option<String>,
+    tenant_id: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<SecretString>,
+    client_secret_file: Option<PathBuf>,
+    token: Option<SecretString>,
+    token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Output {
+    root: Option<PathBuf>,
+    mode: Option<String>,
+    batch_records: Option<usize>,
+    batch_minutes: Option<f64>,
+    merge_parts: Option<usize>,
+    threads: Option<usize>,
+}
+
+/// Where records come from.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// Microsoft Graph, or what stands in for it at a URL.
+    Graph(Box<graph::Settings>),
+    /// The simulator inside the process.
+    Simulator(Box<SimulatedGraph>),
+}
+
+/// How to fetch from the simulator inside the process.
+#[derive(Clone, Debug)]
+pub struct SimulatedGraph {
+    /// Its settings.
+    pub simulator: simulator::Settings,
+    tenant_id: String,
+    client_id: String,
+    client_secret: SecretString,
+    template: graph::Settings,
+}
+
+impl SimulatedGraph {
+    /// The client's settings, once the simulator runs.
+    #[must_use]
+    pub fn client(&self, endpoint: Url, authority: Url) -> graph::Settings {
+        let scope = graph::Settings::default_scope(&endpoint);
+        let auth = Auth::ClientSecret {
+            authority,
+            tenant_id: self.tenant_id.clone(),
+            client_id: self.client_id.clone(),
+            secret: self.client_secret.clone(),
+            scope,
+        };
+        graph::Settings { endpoint, auth, ..self.template.clone() }
+    }
+}
+
+/// A configuration that was checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The notification log.
+    pub source: notifications::Settings,
+    /// Where records come from.
+    pub endpoint: Endpoint,
+    /// The tenant, if it is named by its GUID.
+    pub tenant_id: Option<Uuid>,
+    /// The dataset.
+    pub root: PathBuf,
+    /// Modes of the tables.
+    pub modes: Modes,
+    /// Records per batch.
+    pub batch_records: usize,
+    /// Longest time that a batch stays open.
+    pub batch_time: Duration,
+    /// Parts of like size that are merged.
+    pub merge_parts: usize,
+    /// Threads that flatten.
+    pub threads: usize,
+}
+
+/// What only the dataset's verbs need.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The dataset.
+    pub root: PathBuf,
+    /// Modes of the tables.
+    pub modes: Modes,
+    /// Threads that flatten.
+    pub threads: usize,
+    /// The clock: the system's, or the simulator's.
+    pub clock: Clock,
+}
+
+/// Finds the file: as named, or `callrec.toml` in the working directory.
+///
+/// # Errors
+/// By class configuration when the one that is named is missing.
+pub fn find(named: Option<&Path>) -> Result<Option<PathBuf>> {
+    match named {
+        Some(path) if path.is_file() => Ok(Some(path.to_owned())),
+        Some(path) => Err(Error::config(format!("There is no config file {}", path.display()))
+            .hint("check --config or CALLREC_CONFIG; `callrec init` writes a commented one")),
+        None => Ok(Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file())),
+    }
+}
+
+fn load(file: Option<&Path>) -> Result<File> {
+    let mut figment = Figment::new();
+    if let Some(path) = file {
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    let environment = Env::prefixed("CALLREC_")
+        .filter(|key| SECTIONS.iter().any(|s| key.as_str().to_ascii_lowercase().starts_with(&format!("{s}__"))))
+        .split("__");
+    figment.merge(environment).extract().map_err(|error| explain(&error))
+}
+
+/// Says what is wrong with which key, and never the value.
+fn explain(error: &figment::Error) -> Error {
+    use figment::error::Kind;
+    let key = error.path.join(".");
+    let from = error.metadata.as_ref().map(|m| m.name.to_string()).unwrap_or_else(|| "the configuration".to_owned());
+    match &error.kind {
+        Kind::UnknownField(name, known) => {
+            let place = if error.path.len() > 1 { format!(" in [{}]", error.path[..error.path.len() - 1].join(".")) } else { String::new() };
+            Error::config(format!("{from} has the unknown key {name}{place}")).hint(format!("known keys are {}", known.join(", ")))
+        }
+        Kind::MissingField(name) => Error::config(format!("{from} lacks the key {name}")),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+            Error::config(format!("{from}: {key} must be {expected}"))
+        }
+        Kind::Message(text) if key.is_empty() => Error::config(format!("{from} is not valid TOML: {}", text.lines().next().unwrap_or_default())),
+        _ => Error::config(format!("{from}: the value of {key} cannot be used")),
+    }
+}
+
+impl Config {
+    /// Loads and checks everything that a run needs.
+    ///
+    /// # Errors
+    /// By class configuration, naming the key and what to do.
+    pub fn load(file: Option<PathBuf>) -> Result<Self> {
+        let raw = load(file.as_deref())?;
+        let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        let storage = storage(&raw, &base)?;
+        let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let simulated = raw.graph.endpoint.as_deref() == Some(SIMULATOR);
+        let auth = &raw.graph.auth;
+        // What Azure's own tools read fills the gaps of a config, but never
+        // turns a simulated run into a real one.
+        let azure = |name: &str| if simulated { None } else { environment(name) };
+        let tenant = auth.tenant_id.clone().or_else(|| azure("AZURE_TENANT_ID"));
+        let client = auth.client_id.clone().or_else(|| azure("AZURE_CLIENT_ID"));
+        let client_secret = secret(auth.client_secret.as_ref(), auth.client_secret_file.as_deref(), &base)?
+            .or_else(|| azure("AZURE_CLIENT_SECRET").map(SecretString::from));
+        let tenant_id = tenant.as_deref().and_then(|t| Uuid::try_parse(t).ok()).or(simulated.then_some(raw.simulator.tenant_id));
+        let patterns = match &raw.source.notifications {
+            OneOrMany::One(one) => vec![one.clone()],
+            OneOrMany::Many(many) => many.clone(),
+        };
+        let source = notifications::Settings {
+            patterns: patterns.iter().map(|pattern| base.join(pattern)).collect(),
+            client_state: secret(raw.source.client_state.as_ref(), raw.source.client_state_file.as_deref(), &base)?,
+            tenant_id,
+            max_line_bytes: raw.source.max_line_bytes.unwrap_or(8 << 20),
+        };
+        let cloud = Cloud::named(raw.graph.cloud.as_deref())?;
+        let endpoint = if simulated {
+            let mut simulator = raw.simulator.clone();
+            simulator.records = simulator.records.map(|path| base.join(path));
+            let template = client_settings(&raw.graph, url("[graph] endpoint", cloud.graph)?, Auth::Bearer(SecretString::from("")))?;
+            Endpoint::Simulator(Box::new(SimulatedGraph {
+                tenant_id: tenant.unwrap_or_else(|| simulator.tenant_id.to_string()),
+                client_id: client.unwrap_or_else(|| simulator.client_id.to_string()),
+                client_secret: client_secret.unwrap_or_else(|| SecretString::from(simulator.client_secret.clone())),
+                simulator,
+                template,
+            }))
+        } else {
+            let root = url("[graph] endpoint", raw.graph.endpoint.as_deref().unwrap_or(cloud.graph))?;
+            let authority = auth.authority.clone().or_else(|| azure("AZURE_AUTHORITY_HOST"));
+            let authority = authority.map_or_else(|| cloud.login.to_owned(), with_scheme);
+            let scope = format!("{}/.default", cloud.graph);
+            let method = auth.method.as_deref().unwrap_or("client-secret");
+            let auth = match method {
+                "client-secret" => Auth::ClientSecret {
+                    authority: url("[graph.auth] authority", &authority)?,
+                    tenant_id: required(tenant, "tenant_id", "AZURE_TENANT_ID")?,
+                    client_id: required(client, "client_id", "AZURE_CLIENT_ID")?,
+                    secret: required(client_secret, "client_secret or client_secret_file", "AZURE_CLIENT_SECRET")?,
+                    scope,
+                },
+                "bearer" => Auth::Bearer(required(
+                    secret(auth.token.as_ref(), auth.token_file.as_deref(), &base)?,
+                    "token or token_file",
+                    "CALLREC_GRAPH__AUTH__TOKEN",
+                )?),
+                other => {
+                    return Err(Error::config(format!("[graph.auth] method {other} is not known"))
+                        .hint("use client-secret or bearer"));
+                }
+            };
+            Endpoint::Graph(Box::new(client_settings(&raw.graph, root, auth)?))
+        };
+        Ok(Self {
+            file,
+            source,
+            endpoint,
+            tenant_id,
+            root: storage.root,
+            modes: storage.modes,
+            batch_records: raw.output.batch_records.unwrap_or(10_000).max(1),
+            batch_time: seconds("[output] batch_minutes", raw.output.batch_minutes.map(|m| m * 60.0), 600.0)?,
+            merge_parts: raw.output.merge_parts.unwrap_or(8).max(2),
+            threads: storage.threads,
+        })
+    }
+
+    /// The clock that the run goes by: the system's, or the simulator's.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        match &self.endpoint {
+            Endpoint::Simulator(simulated) => simulated.simulator.now.map_or_else(Clock::system, Clock::pinned),
+            Endpoint::Graph(_) => Clock::system(),
+        }
+    }
+}
+
+impl Storage {
+    /// Loads what the dataset's verbs need.
+    ///
+    /// # Errors
+    /// By class configuration, naming the key and what to do.
+    pub fn load(file: Option<&Path>) -> Result<Self> {
+        let raw = load(file)?;
+        storage(&raw, file.and_then(Path::parent).unwrap_or(Path::new("")))
+    }
+}
+
+fn storage(raw: &File, base: &Path) -> Result<Storage> {
+    let root = raw.output.root.as_ref().ok_or_else(|| {
+        Error::config("The configuration lacks [output] root")
+            .hint("name the directory of the dataset there or in CALLREC_OUTPUT__ROOT; `callrec init` writes a commented config")
+    })?;
+    let mode = raw.output.mode.as_deref().unwrap_or("0640");
+    let mode = u32::from_str_radix(mode, 8).ok().filter(|m| m & !0o666 == 0 && m & 0o600 == 0o600);
+    let mode = mode.ok_or_else(|| {
+        Error::config("[output] mode is no mode of a file").hint("give octal digits in quotes, such as \"0640\"")
+    })?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let simulated = raw.graph.endpoint.as_deref() == Some(SIMULATOR);
+    Ok(Storage {
+        root: base.join(root),
+        modes: Modes::shared(mode),
+        threads: raw.output.threads.unwrap_or(cores).max(1),
+        clock: raw.simulator.now.filter(|_| simulated).map_or_else(Clock::system, Clock::pinned),
+    })
+}
+
+fn client_settings(raw: &Graph, endpoint: Url, auth: Auth) -> Result<graph::Settings> {
+    let mut settings = graph::Settings::new(endpoint, auth);
+    settings.requests_per_20s = raw.requests_per_20s.unwrap_or(settings.requests_per_20s);
+    settings.requests_per_record_per_20s = raw.requests_per_record_per_20s.unwrap_or(settings.requests_per_record_per_20s);
+    settings.max_concurrency = raw.max_concurrency.unwrap_or(settings.max_concurrency);
+    settings.tries = raw.tries.unwrap_or(settings.tries);
+    let timeout = settings.request_timeout.as_secs_f64();
+    settings.request_timeout = seconds("[graph] request_timeout_seconds", raw.request_timeout_seconds, timeout)?;
+    settings.backoff_base = seconds("[graph] backoff_seconds", raw.backoff_seconds, settings.backoff_base.as_secs_f64())?;
+    Ok(settings)
+}
+
+fn seconds(key: &str, value: Option<f64>, default: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(value.unwrap_or(default))
+        .ok()
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| Error::config(format!("{key} is no length of time")).hint("give a number above 0"))
+}
+
+fn required<T>(value: Option<T>, key: &str, variable: &str) -> Result<T> {
+    value.ok_or_else(|| {
+        Error::config(format!("The configuration lacks [graph.auth] {key}"))
+            .hint(format!("set it in the config or in the environment variable {variable}"))
+    })
+}
+
+fn secret(value: Option<&SecretString>, file: Option<&Path>, base: &Path) -> Result<Option<SecretString>> {
+    match (value, file) {
+        (Some(value), _) => Ok(Some(value.clone())),
+        (None, Some(file)) => {
+            let path = base.join(file);
+            let text = std::fs::read_to_string(&path).map_err(|e| {
+                Error::config(format!("Cannot read the secret file {}", path.display()))
+                    .hint("check the path and its permissions")
+                    .because(e)
+            })?;
+            Ok(Some(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned())))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn with_scheme(host: String) -> String {
+    if host.contains("://") { host } else { format!("https://{host}") }
+}
+
+fn url(key: &str, text: &str) -> Result<Url> {
+    Url::parse(text).map_err(|e| {
+        Error::config(format!("{key} is no URL")).hint("give scheme and host, such as https://graph.microsoft.com").because(e)
+    })
+}
+
+struct Cloud {
+    graph: &'static str,
+    login: &'static str,
+}
+
+impl Cloud {
+    fn named(name: Option<&str>) -> Result<Self> {
+        Ok(match name.unwrap_or("global") {
+            "global" => Self { graph: "https://graph.microsoft.com", login: "https://login.microsoftonline.com" },
+            "us-gov-l4" => Self { graph: "https://graph.microsoft.us", login: "https://login.microsoftonline.us" },
+            "us-gov-l5" => Self { graph: "https://dod-graph.microsoft.us", login: "https://login.microsoftonline.us" },
+            other => {
+                return Err(Error::config(format!("[graph] cloud {other} is not known"))
+                    .hint("use global, us-gov-l4 or us-gov-l5; the cloud in China has no call records"));
+            }
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Where everything lies below the root of a dataset.
+
+use crate::error::Result;
+use crate::files::{self, Modes};
+use chrono::NaiveDate;
+use std::path::{Path, PathBuf};
+
+/// The directory of state, beside the tables.
+pub const STATE: &str = "_callrec";
+/// The directory of the raw archive.
+pub const RAW: &str = "raw";
+/// The table of where each call id stands.
+pub const LEDGER: &str = "ledger";
+
+/// The paths of one dataset.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+    /// Modes of the tables.
+    pub modes: Modes,
+}
+
+/// One file of a partitioned table or of the archive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    /// The date of its partition.
+    pub date: NaiveDate,
+    /// Its file name.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl Layout {
+    /// The dataset below `root`.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>, modes: Modes) -> Self {
+        Self { root: root.into(), modes }
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path below the root, from the form with `/` that commits hold.
+    #[must_use]
+    pub fn path(&self, relative: &str) -> PathBuf {
+        relative.split('/').fold(self.root.clone(), |path, name| path.join(name))
+    }
+
+    /// The directory of state.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.root.join(STATE)
+    }
+
+    /// The lock.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.state().join("lock")
+    }
+
+    /// The commit records.
+    #[must_use]
+    pub fn commits(&self) -> PathBuf {
+        self.state().join("commits")
+    }
+
+    /// The spools.
+    #[must_use]
+    pub fn spools(&self) -> PathBuf {
+        self.state().join("spool")
+    }
+
+    /// The staging directory of all commits.
+    #[must_use]
+    pub fn stagings(&self) -> PathBuf {
+        self.state().join("staging")
+    }
+
+    /// The staging directory of one commit.
+    #[must_use]
+    pub fn staging(&self, number: u64) -> PathBuf {
+        self.stagings().join(format!("{number:06}"))
+    }
+
+    /// The quarantine.
+    #[must_use]
+    pub fn quarantine(&self) -> PathBuf {
+        self.state().join("quarantine")
+    }
+
+    /// All parts of a table, by date and name.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn parts(&self, table: &str) -> Result<Vec<Part>> {
+        let suffix = if table == RAW { ".ndjson.zst" } else { ".parquet" };
+        let mut parts = Vec::new();
+        for directory in files::list(&self.root.join(table))? {
+            let Some(date) = partition_date(table, &directory) else { continue };
+            for path in files::list(&directory)? {
+                let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+                if name.ends_with(suffix) && !name.starts_with(['.', '_']) {
+                    parts.push(Part { date, name, path });
+                }
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// The name of a part that commit `number` makes.
+#[must_use]
+pub fn part_name(number: u64) -> String {
+    format!("part-{number:06}.parquet")
+}
+
+/// The name of a segment of the archive that commit `number` makes.
+#[must_use]
+pub fn segment_name(number: u64) -> String {
+    format!("{number:06}.ndjson.zst")
+}
+
+/// The path of a file below the root, with `/`.
+#[must_use]
+pub fn relative(table: &str, date: NaiveDate, name: &str) -> String {
+    format!("{table}/{}={date}/{name}", partition_key(table))
+}
+
+fn partition_key(table: &str) -> &'static str {
+    if table == LEDGER { "seen_date" } else { "call_date" }
+}
+
+fn partition_date(table: &str, directory: &Path) -> Option<NaiveDate> {
+    let name = directory.file_name()?.to_str()?;
+    name.strip_prefix(partition_key(table))?.strip_prefix('=')?.parse().ok()
+}

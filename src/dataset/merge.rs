@@ -1,0 +1,170 @@
+//! Merges sorted parts of one table into one, leaving out calls that were
+//! superseded or purged.
+//!
+//! Rows of a call are contiguous in every part, and parts are sorted by call
+//! start and call id, so that one pass with a slice of each input in memory is
+//! enough. The result is what the same rows would give if written at once.
+
+use super::parquet::{self, PartWriter, Written};
+use crate::error::{Class, Error, Result};
+use crate::files::Modes;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// One part to be merged.
+pub struct Input<'a> {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Calls whose rows are left out.
+    pub without: Option<&'a HashSet<String>>,
+}
+
+/// Merges `inputs` into `output`; `None`, and no file, if no row is left.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn merge(
+    inputs: &[Input<'_>],
+    output: &Path,
+    schema: &SchemaRef,
+    schema_version: &str,
+    modes: Modes,
+) -> Result<Option<Written>> {
+    let mut cursors = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let mut cursor = Cursor::open(input, schema)?;
+        if cursor.settle()? {
+            cursors.push(cursor);
+        }
+    }
+    let mut writer = None;
+    while !cursors.is_empty() {
+        let first = least(&cursors, None);
+        let bound = (cursors.len() > 1).then(|| least(&cursors, Some(first))).map(|i| cursors[i].owned_key());
+        let cursor = &mut cursors[first];
+        let (rows, more) = cursor.take_until(bound.as_ref().map(|(start, id)| (*start, id.as_str())))?;
+        if !more {
+            cursors.swap_remove(first);
+        }
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            none => none.insert(PartWriter::create(output, schema, schema_version, modes)?),
+        };
+        writer.write(rows)?;
+    }
+    writer.map(PartWriter::finish).transpose()
+}
+
+fn least(cursors: &[Cursor<'_>], except: Option<usize>) -> usize {
+    let mut best = None;
+    for (index, cursor) in cursors.iter().enumerate() {
+        if Some(index) != except && best.is_none_or(|b: usize| cursor.key() < cursors[b].key()) {
+            best = Some(index);
+        }
+    }
+    best.unwrap_or_default()
+}
+
+struct Cursor<'a> {
+    reader: ParquetRecordBatchReader,
+    input: &'a Input<'a>,
+    schema: SchemaRef,
+    batch: RecordBatch,
+    starts: Option<arrow::array::TimestampMicrosecondArray>,
+    ids: StringArray,
+    row: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn open(input: &'a Input<'a>, schema: &SchemaRef) -> Result<Self> {
+        let reader = parquet::read(&input.path)?;
+        Ok(Self {
+            reader,
+            input,
+            schema: schema.clone(),
+            batch: RecordBatch::new_empty(schema.clone()),
+            starts: None,
+            ids: StringArray::from(Vec::<&str>::new()),
+            row: 0,
+        })
+    }
+
+    fn key(&self) -> (i64, &str) {
+        (self.starts.as_ref().map_or(0, |starts| starts.value(self.row)), self.ids.value(self.row))
+    }
+
+    fn owned_key(&self) -> (i64, String) {
+        let (start, id) = self.key();
+        (start, id.to_owned())
+    }
+
+    fn is_dropped(&self) -> bool {
+        self.input.without.is_some_and(|ids| ids.contains(self.ids.value(self.row)))
+    }
+
+    /// Moves on to the next row that is kept; `false` at the end.
+    fn settle(&mut self) -> Result<bool> {
+        loop {
+            while self.row < self.ids.len() {
+                if !self.is_dropped() {
+                    return Ok(true);
+                }
+                self.row += 1;
+            }
+            let Some(batch) = self.reader.next() else { return Ok(false) };
+            let batch = batch.map_err(|e| parquet::failed("read", &self.input.path, e.into()))?;
+            self.load(&batch)?;
+        }
+    }
+
+    fn load(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.batch = adapt(batch, &self.schema).map_err(|e| damaged(&self.input.path, &e.to_string()))?;
+        let missing = || damaged(&self.input.path, "it has no column call_id");
+        let ids = self.batch.column_by_name("call_id").ok_or_else(missing)?;
+        self.ids = ids.as_string_opt::<i32>().ok_or_else(missing)?.clone();
+        self.starts = self
+            .batch
+            .column_by_name("call_start_date_time")
+            .filter(|_| self.schema.index_of("state").is_err())
+            .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>().cloned());
+        self.row = 0;
+        Ok(())
+    }
+
+    /// Takes the rows of this slice from the present one on that come before
+    /// `bound`, and moves on; `false` at the end of the input.
+    fn take_until(&mut self, bound: Option<(i64, &str)>) -> Result<(RecordBatch, bool)> {
+        let begin = self.row;
+        while self.row < self.ids.len() && !self.is_dropped() && bound.is_none_or(|bound| self.key() < bound) {
+            self.row += 1;
+        }
+        if self.row == begin {
+            // The same call in two parts: both are given, none is lost.
+            self.row += 1;
+        }
+        let rows = self.batch.slice(begin, self.row - begin);
+        let more = self.settle()?;
+        Ok((rows, more))
+    }
+}
+
+/// The batch with the columns of `schema`, null where it has none.
+fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let columns: Vec<ArrayRef> = schema
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) => column.clone(),
+            None => new_null_array(field.data_type(), batch.num_rows()),
+        })
+        .collect();
+    RecordBatch::try_new(schema.clone(), columns)
+}
+
+fn damaged(path: &Path, why: &str) -> Error {
+    Error::new(Class::Config, format!("{} is not a part that callrec wrote: {why}", path.display()))
+        .hint("move it out of the table's directory, or run `callrec rebuild`")
+}

@@ -1,0 +1,170 @@
+//! The dataset on disk: tables, archive, ledger and the commits that change
+//! them, each wholly or not at all.
+//!
+//! Input: spooled records and what became of every id. Output: Parquet parts,
+//! archive segments, ledger rows and one commit record per change. It refuses
+//! to work without the lock, on a state of a later program, and on a state of
+//! another tenant.
+
+pub mod commit;
+pub mod convert;
+pub mod layout;
+pub mod ledger;
+pub mod lookup;
+pub mod maintain;
+pub mod merge;
+pub mod order;
+pub mod parquet;
+pub mod prepare;
+pub mod publish;
+pub mod purge;
+pub mod rebuild;
+pub mod release;
+pub mod stage;
+pub mod tables;
+
+use crate::error::{Class, Error, Result};
+use crate::files::{self, PRIVATE};
+use crate::schema::Catalogue;
+use crate::spool::Spool;
+use commit::Commit;
+use layout::Layout;
+use std::fs::{File, TryLockError};
+use tables::Tables;
+
+/// An open dataset; holds the lock until it is dropped.
+pub struct Dataset {
+    /// Its paths.
+    pub layout: Layout,
+    /// What the catalogue means for its files.
+    pub tables: Tables,
+    newest: Option<Commit>,
+    _lock: File,
+}
+
+impl Dataset {
+    /// Takes the lock, finishes what a killed run left of the newest commit and
+    /// drops what it left of a commit that was not written.
+    ///
+    /// # Errors
+    /// By class temporary when another run holds the lock; by class
+    /// configuration when the state is of a later program or damaged.
+    pub fn open(layout: Layout, catalogue: &'static Catalogue) -> Result<Self> {
+        files::create_directory(layout.root(), layout.modes)?;
+        for directory in [layout.state(), layout.commits(), layout.spools(), layout.stagings(), layout.quarantine()] {
+            files::create_directory(&directory, PRIVATE)?;
+        }
+        let path = layout.lock();
+        let lock = files::append_file(&path, PRIVATE)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::temporary(format!("Another callrec works on {}", layout.root().display()))
+                    .hint("wait until it ends and run again; the lock is free at once when its process dies"));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path, e)),
+        }
+        let newest = commit::newest(&layout)?;
+        let tables = Tables::new(catalogue)?;
+        let dataset = Self { layout, tables, newest, _lock: lock };
+        dataset.recover()?;
+        Ok(dataset)
+    }
+
+    /// The dataset as [`Dataset::open`], but only if there is one.
+    ///
+    /// # Errors
+    /// By class configuration when there is none.
+    pub fn open_existing(layout: Layout, catalogue: &'static Catalogue) -> Result<Self> {
+        if !layout.state().is_dir() {
+            return Err(Error::config(format!("There is no dataset at {}", layout.root().display()))
+                .hint("check [output] root in the config, or run `callrec run` first"));
+        }
+        Self::open(layout, catalogue)
+    }
+
+    fn recover(&self) -> Result<()> {
+        let number = self.newest.as_ref().map_or(0, |c| c.number);
+        if let Some(newest) = &self.newest {
+            if newest.is_published(&self.layout) {
+                publish::clean(&self.layout, newest)?;
+            } else {
+                tracing::info!(commit = number, "publishing a commit that a killed run left");
+                publish::publish(&self.layout, newest)?;
+            }
+        }
+        for staging in files::list(&self.layout.stagings())? {
+            files::remove_directory(&staging)?;
+        }
+        for spool in files::list(&self.layout.spools())? {
+            let of = spool.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<u64>().ok());
+            if of != Some(number + 1) {
+                files::remove_directory(&spool)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest commit.
+    #[must_use]
+    pub const fn newest(&self) -> Option<&Commit> {
+        self.newest.as_ref()
+    }
+
+    /// The number that the next commit will have.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |c| c.number) + 1
+    }
+
+    /// What a killed run left for the next commit.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn leftover(&self) -> Result<Option<Spool>> {
+        Ok(Spool::leftover(&self.layout.spools(), self.next_number())?.filter(|spool| !spool.frames().is_empty()))
+    }
+
+    /// Refuses a state that belongs to another tenant.
+    ///
+    /// # Errors
+    /// By class configuration.
+    pub fn check_tenant(&self, tenant_id: Option<&str>) -> Result<()> {
+        match (self.newest.as_ref().and_then(|c| c.tenant_id.as_deref()), tenant_id) {
+            (Some(stored), Some(wanted)) if !stored.eq_ignore_ascii_case(wanted) => {
+                Err(Error::config(format!("{} holds the calls of another tenant", self.layout.root().display()))
+                    .hint("give every tenant an [output] root of its own"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the tables were written by another schema than the program's.
+    #[must_use]
+    pub fn needs_upgrade(&self) -> bool {
+        self.newest.as_ref().is_some_and(|c| c.schema != self.tables.catalogue.hash)
+    }
+
+    /// Writes and publishes a commit whose files are staged.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn commit(&mut self, commit: Commit) -> Result<()> {
+        commit.write(&self.layout)?;
+        publish::publish(&self.layout, &commit)?;
+        self.newest = Some(commit);
+        Ok(())
+    }
+
+    /// Refuses a merge or a change by hand while fetched records wait.
+    ///
+    /// # Errors
+    /// By class temporary.
+    pub fn check_no_spool(&self) -> Result<()> {
+        if self.leftover()?.is_some() {
+            return Err(Error::new(Class::Temporary, "A killed run left records that are in no commit yet")
+                .hint("run `callrec run` first"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! Files that a commit will put in place, made and synced in staging.
+
+use super::commit::PutFile;
+use super::layout::{self, LEDGER, Layout, RAW, STATE};
+use super::merge::{Input, merge};
+use super::parquet::{PartWriter, Written};
+use super::tables::Tables;
+use crate::error::Result;
+use crate::files::{self, Modes, PRIVATE};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use chrono::NaiveDate;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The staging directory of one commit.
+pub struct Stage<'a> {
+    layout: &'a Layout,
+    tables: &'a Tables,
+    number: u64,
+    /// What was staged so far.
+    pub files: Vec<PutFile>,
+}
+
+impl<'a> Stage<'a> {
+    /// Begins with an empty directory.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn begin(layout: &'a Layout, tables: &'a Tables, number: u64) -> Result<Self> {
+        files::remove_directory(&layout.staging(number))?;
+        files::create_directory(&layout.staging(number), PRIVATE)?;
+        Ok(Self { layout, tables, number, files: Vec::new() })
+    }
+
+    /// The number of the commit.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The path of a file to be staged for `relative`, its directory made.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn path(&self, relative: &str) -> Result<PathBuf> {
+        let path = relative.split('/').fold(self.layout.staging(self.number), |p, name| p.join(name));
+        files::create_directory(path.parent().unwrap_or(Path::new("")), PRIVATE)?;
+        Ok(path)
+    }
+
+    /// Notes that the file staged for `relative` is whole and synced.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn put(&mut self, table: &str, relative: &str, rows: u64) -> Result<()> {
+        let (bytes, sha256) = files::digest(&self.path(relative)?)?.unwrap_or_default();
+        self.files.push(PutFile {
+            table: table.to_owned(),
+            staged: format!("{STATE}/staging/{:06}/{relative}", self.number),
+            path: if table == "quarantine" { format!("{STATE}/{relative}") } else { relative.to_owned() },
+            rows,
+            bytes,
+            sha256,
+        });
+        Ok(())
+    }
+
+    /// The modes of the files of a table.
+    #[must_use]
+    pub fn modes(&self, table: &str) -> Modes {
+        if table == RAW || table == "quarantine" { PRIVATE } else { self.layout.modes }
+    }
+
+    /// Merges parts of `table` into the part `name` of `date`; whether a row
+    /// was left.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn merge(&mut self, table: &str, schema: &SchemaRef, date: NaiveDate, name: &str, inputs: &[Input<'_>]) -> Result<bool> {
+        let relative = layout::relative(table, date, name);
+        let path = self.path(&relative)?;
+        let merged = merge(inputs, &path, schema, &self.tables.catalogue.hash, self.modes(table))?;
+        match merged {
+            Some(written) => self.put(table, &relative, written.rows).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Syncs the directories of what was staged, and puts the files in the
+    /// order of publishing: quarantine and archive, children, `calls`, ledger.
+    /// Within a table, new files come before those that replace one.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn finish(mut self) -> Result<Vec<PutFile>> {
+        let directories: BTreeSet<PathBuf> =
+            self.files.iter().filter_map(|f| self.layout.path(&f.staged).parent().map(Path::to_owned)).collect();
+        for directory in &directories {
+            for above in directory.ancestors().take_while(|d| d.starts_with(self.layout.stagings())) {
+                files::sync_directory(above)?;
+            }
+        }
+        let rank = |table: &str| match table {
+            "quarantine" => 0,
+            RAW => 1,
+            LEDGER => 1000,
+            table => {
+                let tables = &self.tables.catalogue.tables;
+                2 + tables.len() - tables.iter().position(|t| t.name == table).unwrap_or_default()
+            }
+        };
+        let new = |file: &PutFile| !self.layout.path(&file.path).exists();
+        let mut files = std::mem::take(&mut self.files);
+        files.sort_by_cached_key(|file| (rank(&file.table), !new(file), file.path.clone()));
+        Ok(files)
+    }
+}
+
+/// Writers for one part of every record table.
+pub struct PartSet<'a> {
+    tables: &'a Tables,
+    directory: Box<dyn Fn(&str) -> Result<PathBuf> + 'a>,
+    modes: Modes,
+    writers: Vec<Option<PartWriter>>,
+}
+
+impl<'a> PartSet<'a> {
+    /// `path` gives the path of the part of a table, its directory made.
+    pub fn new(tables: &'a Tables, modes: Modes, path: impl Fn(&str) -> Result<PathBuf> + 'a) -> Self {
+        let writers = tables.schemas.iter().map(|_| None).collect();
+        Self { tables, directory: Box::new(path), modes, writers }
+    }
+
+    /// Appends a batch for every table.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn write(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
+        for (number, batch) in batches.into_iter().enumerate() {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let writer = match &mut self.writers[number] {
+                Some(writer) => writer,
+                none => {
+                    let path = (self.directory)(&self.tables.catalogue.tables[number].name)?;
+                    let hash = &self.tables.catalogue.hash;
+                    none.insert(PartWriter::create(&path, &self.tables.schemas[number], hash, self.modes)?)
+                }
+            };
+            writer.write(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Ends all files; for every table what was written, if anything.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn finish(self) -> Result<Vec<Option<Written>>> {
+        self.writers.into_iter().map(|writer| writer.map(PartWriter::finish).transpose()).collect()
+    }
+}

@@ -1,0 +1,274 @@
+//! The local file system: the only place that makes, renames and syncs files.
+//!
+//! Every file gets its mode whatever the umask is, nothing that exists is
+//! followed or overwritten by surprise, and what must survive a power loss is
+//! synced together with its directory.
+
+use crate::error::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Permission bits of files and of the directories above them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modes {
+    /// Of a file.
+    pub file: u32,
+    /// Of a directory.
+    pub directory: u32,
+}
+
+/// What only the owner may see: raw records and state.
+pub const PRIVATE: Modes = Modes { file: 0o600, directory: 0o700 };
+
+impl Modes {
+    /// Modes for readers: `file` as given, directories with the search bit
+    /// wherever the file has the read bit.
+    #[must_use]
+    pub const fn shared(file: u32) -> Self {
+        Self { file, directory: file | ((file & 0o444) >> 2) }
+    }
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes `path` and what is missing above it, each with the directory's mode,
+/// and syncs every new entry into its parent.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn create_directory(path: &Path, modes: Modes) -> Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or_else(|| Path::new(""));
+    create_directory(parent, modes)?;
+    match fs::create_dir(path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        Err(e) => return Err(Error::io("make the directory", path, e)),
+    }
+    set_mode(path, modes.directory).map_err(|e| Error::io("set the mode of", path, e))?;
+    sync_directory(parent)
+}
+
+/// Makes a new file; one that exists, and a link in its place, is refused.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn create_file(path: &Path, modes: Modes) -> Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(|e| Error::io("create", path, e))?;
+    set_mode(path, modes.file).map_err(|e| Error::io("set the mode of", path, e))?;
+    Ok(file)
+}
+
+/// Opens a file for appending, and makes it where it is missing.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn append_file(path: &Path, modes: Modes) -> Result<File> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(|e| Error::io("open", path, e))?;
+    set_mode(path, modes.file).map_err(|e| Error::io("set the mode of", path, e))?;
+    Ok(file)
+}
+
+/// Writes the whole of `path` in one step: a temporary file beside it, synced,
+/// renamed over it, and the directory synced.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn write_atomically(path: &Path, bytes: &[u8], modes: Modes) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    remove_if_there(&temporary)?;
+    let mut file = create_file(&temporary, modes)?;
+    file.write_all(bytes).map_err(|e| Error::io("write", &temporary, e))?;
+    file.sync_all().map_err(|e| Error::io("sync", &temporary, e))?;
+    rename(&temporary, path)?;
+    sync_directory(path.parent().unwrap_or_else(|| Path::new("")))
+}
+
+/// Renames a file over another; the caller syncs the directories.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+#[expect(clippy::disallowed_methods, reason = "the home of renames")]
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|e| Error::io("put in place", to, e))
+}
+
+/// Removes a file if it is there, and says whether it was.
+///
+/// # Errors
+/// Any failure of the file system but that it is missing.
+pub fn remove_if_there(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("remove", path, e)),
+    }
+}
+
+/// Removes a directory with all that is in it, if it is there.
+///
+/// # Errors
+/// Any failure of the file system but that it is missing.
+pub fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("remove", path, e)),
+    }
+}
+
+/// Syncs a directory, so that its entries survive a power loss.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn sync_directory(path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    if cfg!(windows) {
+        // Windows has no handle of a directory that can be flushed; NTFS
+        // journals its entries.
+        return Ok(());
+    }
+    File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io("sync", path, e))
+}
+
+/// Syncs a file that was written and closed.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", path, e))
+}
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| Error::io("open", path, e))
+}
+
+/// Reads a whole file; `None` if it is missing.
+///
+/// # Errors
+/// Any failure of the file system but that it is missing.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
+}
+
+/// The entries of a directory, sorted by name; none if it is missing.
+///
+/// # Errors
+/// Any failure of the file system but that it is missing.
+pub fn list(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", path, e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        found.push(entry.map_err(|e| Error::io("list", path, e))?.path());
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The size of a file in bytes and its SHA-256 in hex; `None` if it is missing.
+///
+/// # Errors
+/// Any failure of the file system but that it is missing.
+pub fn digest(path: &Path) -> Result<Option<(u64, String)>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", path, e)),
+    };
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut size = 0;
+    loop {
+        let read = file.read(&mut buffer).map_err(|e| Error::io("read", path, e))?;
+        if read == 0 {
+            return Ok(Some((size, hex(&hasher.finalize()))));
+        }
+        size += read as u64;
+        hasher.update(&buffer[..read]);
+    }
+}
+
+/// Bytes as lower-case hex digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn modes_hold_whatever_the_umask_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("a/b");
+        create_directory(&directory, Modes::shared(0o640)).unwrap();
+        let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&directory), 0o750);
+        assert_eq!(mode(&home.path().join("a")), 0o750);
+        write_atomically(&directory.join("f.json"), b"x", PRIVATE).unwrap();
+        assert_eq!(mode(&directory.join("f.json")), 0o600);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_planted_link_is_not_followed() {
+        let home = tempfile::tempdir().unwrap();
+        let victim = home.path().join("victim");
+        let link = home.path().join("part.parquet");
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        assert!(create_file(&link, PRIVATE).is_err());
+        assert!(!victim.exists());
+    }
+
+    #[test]
+    fn a_digest_is_of_the_bytes() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("f");
+        assert_eq!(digest(&path).unwrap(), None);
+        write_atomically(&path, b"abc", PRIVATE).unwrap();
+        let (size, sha) = digest(&path).unwrap().unwrap();
+        assert_eq!(size, 3);
+        assert_eq!(sha, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

@@ -1,0 +1,203 @@
+//! A record put together from its pages: the members of the first answer as
+//! they came, each list whole. One line of JSON comes out.
+
+use super::page::{self, Members, Object};
+use serde_json::value::RawValue;
+
+/// A list that Graph serves in pages, elements as served but for white space.
+#[derive(Debug, Default)]
+pub(super) struct Collection {
+    bytes: Vec<u8>,
+    /// End of each element in `bytes`.
+    ends: Vec<usize>,
+    /// Elements of the page before, repeats included.
+    last_page: usize,
+}
+
+impl Collection {
+    /// Appends a page.
+    ///
+    /// A server whose list grew between two pages serves the end of one page
+    /// again at the start of the next. That overlap, and nothing else that looks
+    /// alike, is kept once.
+    pub(super) fn append(&mut self, page: &[&RawValue]) {
+        let mut bytes = Vec::new();
+        let mut ends = Vec::with_capacity(page.len());
+        for element in page {
+            page::append_compact(element.get(), &mut bytes);
+            ends.push(bytes.len());
+        }
+        let served = Self { bytes, ends, last_page: 0 };
+        let longest = self.last_page.min(self.len()).min(served.len());
+        let overlap = (1..=longest)
+            .rev()
+            .find(|&n| (0..n).all(|i| self.element(self.len() - n + i) == served.element(i)))
+            .unwrap_or(0);
+        for i in overlap..served.len() {
+            self.bytes.extend_from_slice(served.element(i));
+            self.ends.push(self.bytes.len());
+        }
+        if !page.is_empty() {
+            self.last_page = page.len();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn element(&self, i: usize) -> &[u8] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.bytes[start..self.ends[i]]
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for i in 0..self.len() {
+            if i > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(self.element(i));
+        }
+        out.push(b']');
+    }
+}
+
+/// The answer to one of the requests for a record, with the list that it expands.
+#[derive(Debug)]
+pub(super) struct Expansion {
+    pub(super) members: Members,
+    /// Name of the list.
+    pub(super) list: &'static str,
+    /// The whole list; `None` where the record has none.
+    pub(super) collection: Option<Collection>,
+}
+
+impl Expansion {
+    /// As [`record`], of this answer alone.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        write(&[self])
+    }
+}
+
+/// One record from its two answers: all members of `first`, then those that
+/// only `second` has.
+pub(super) fn record(first: &Expansion, second: &Expansion) -> Vec<u8> {
+    write(&[first, second])
+}
+
+fn write(answers: &[&Expansion]) -> Vec<u8> {
+    let whole = |name: &str| answers.iter().find(|a| a.list == name).and_then(|a| a.collection.as_ref());
+    let mut out = Object::new();
+    for (i, answer) in answers.iter().enumerate() {
+        let mut listed = false;
+        for (name, value) in answer.members.iter() {
+            if page::is_next_link(name) || answers[..i].iter().any(|before| before.members.get(name).is_some()) {
+                continue;
+            }
+            match whole(name) {
+                None => page::append_compact(value.get(), out.member(name)),
+                Some(collection) if !listed => collection.write(out.member(name)),
+                // The name is repeated, and the list is there already.
+                Some(_) => {}
+            }
+            listed |= name == answer.list;
+        }
+        if let Some(collection) = answer.collection.as_ref()
+            && answers[..=i].iter().all(|a| a.members.get(answer.list).is_none())
+        {
+            collection.write(out.member(answer.list));
+        }
+    }
+    out.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expansion(text: &str, list: &'static str, further: &[&str]) -> Expansion {
+        let members = Members::parse(text).expect("an object");
+        let mut collection = members.get(list).and_then(page::elements).map(|elements| {
+            let mut collection = Collection::default();
+            collection.append(&elements);
+            collection
+        });
+        for page in further {
+            let raw: &RawValue = serde_json::from_str(page).expect("JSON");
+            collection.get_or_insert_default().append(&page::elements(raw).expect("a list"));
+        }
+        Expansion { members, list, collection }
+    }
+
+    fn assembled(sessions: &Expansion, participants: &Expansion) -> String {
+        String::from_utf8(record(sessions, participants)).expect("UTF-8")
+    }
+
+    #[test]
+    fn members_keep_their_order_and_text() {
+        let sessions = expansion(
+            "{\n \"@odata.context\": \"c\", \"version\": 1, \"id\": \"x\", \"zeta\": 1.0,\n \"sessions@odata.nextLink\": \"l\", \"sessions\": [ {\"id\": 1e2} ], \"alpha\": \"a  b\" }",
+            "sessions",
+            &[r#"[{"id":"s2"}]"#],
+        );
+        let participants = expansion(
+            r#"{"@odata.context":"other","id":"x","version":1,"participants_v2@odata.nextLink":"l","participants_v2":[{"id":"p1"}],"only":null}"#,
+            "participants_v2",
+            &["[]", r#"[ { "id": "p2" } ]"#],
+        );
+        assert_eq!(
+            assembled(&sessions, &participants),
+            concat!(
+                r#"{"@odata.context":"c","version":1,"id":"x","zeta":1.0,"sessions":[{"id":1e2},{"id":"s2"}],"alpha":"a  b","#,
+                r#""participants_v2":[{"id":"p1"},{"id":"p2"}],"only":null}"#
+            )
+        );
+    }
+
+    #[test]
+    fn an_expanded_list_wins_over_one_that_came_unasked() {
+        let sessions = expansion(r#"{"participants_v2":[],"sessions":null}"#, "sessions", &[]);
+        let participants = expansion(r#"{"participants_v2":[1],"sessions":[7]}"#, "participants_v2", &["[2]"]);
+        assert_eq!(assembled(&sessions, &participants), r#"{"participants_v2":[1,2],"sessions":null}"#);
+    }
+
+    #[test]
+    fn lists_that_are_absent_stay_absent() {
+        let sessions = expansion(r#"{"id":"x"}"#, "sessions", &[]);
+        assert_eq!(assembled(&sessions, &expansion(r#"{"id":"x"}"#, "participants_v2", &[])), r#"{"id":"x"}"#);
+        let link_only = expansion(r#"{"id":"x"}"#, "participants_v2", &["[1]"]);
+        assert_eq!(assembled(&sessions, &link_only), r#"{"id":"x","participants_v2":[1]}"#);
+    }
+
+    #[test]
+    fn of_a_repeated_list_the_last_counts_once() {
+        let sessions = expansion(r#"{"sessions":[1],"sessions":[2],"a":1,"a":2}"#, "sessions", &["[3]"]);
+        assert_eq!(assembled(&sessions, &expansion("{}", "participants_v2", &[])), r#"{"sessions":[2,3],"a":1,"a":2}"#);
+    }
+
+    #[test]
+    fn only_an_overlap_across_a_border_is_dropped() {
+        for (pages, whole) in [
+            (vec!["[1,2,3]", "[3,4]"], "[1,2,3,4]"),
+            (vec!["[1,2,3]", "[2, 3,4]"], "[1,2,3,4]"),
+            (vec!["[1,2]", "[1,2]", "[1,2,3]"], "[1,2,3]"),
+            (vec!["[1,2]", "[]", "[2,3]"], "[1,2,3]"),
+            (vec!["[1,1,2]", "[3,3]"], "[1,1,2,3,3]"),
+            (vec!["[1,2]", "[3,1]"], "[1,2,3,1]"),
+            (vec!["[5,5]", "[5]"], "[5,5]"),
+            (vec!["[1,2,3]", "[4]", "[3,4,5]"], "[1,2,3,4,3,4,5]"),
+        ] {
+            let sessions = expansion(&format!(r#"{{"sessions":{}}}"#, pages[0]), "sessions", &pages[1..]);
+            assert_eq!(
+                String::from_utf8(sessions.to_json()).expect("UTF-8"),
+                format!(r#"{{"sessions":{whole}}}"#),
+                "{pages:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The Arrow schema of a table, and the names of types and classes.
+
+use super::types::{Column, Pii, Source, Table, Type};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+impl Type {
+    /// The type of that name in the table files.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    const ALL: [Self; 9] = [
+        Self::String,
+        Self::Boolean,
+        Self::Int32,
+        Self::Int64,
+        Self::Float64,
+        Self::Decimal,
+        Self::Timestamp,
+        Self::DurationMs,
+        Self::StringList,
+    ];
+
+    /// Its name in table files and documentation.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Boolean => "boolean",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::Float64 => "float64",
+            Self::Decimal => "decimal(18,6)",
+            Self::Timestamp => "timestamp",
+            Self::DurationMs => "duration_ms",
+            Self::StringList => "list<string>",
+        }
+    }
+
+    /// Its type in Arrow and, by the usual mapping, in Parquet.
+    #[must_use]
+    pub fn arrow(self) -> DataType {
+        match self {
+            Self::String => DataType::Utf8,
+            Self::Boolean => DataType::Boolean,
+            Self::Int32 => DataType::Int32,
+            Self::Int64 => DataType::Int64,
+            Self::Float64 | Self::DurationMs => DataType::Float64,
+            Self::Decimal => DataType::Decimal128(18, 6),
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::StringList => DataType::List(Arc::new(Field::new("element", DataType::Utf8, true))),
+        }
+    }
+}
+
+impl Pii {
+    /// The class of that name in the table files.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Name, Self::Id, Self::Address, Self::Text, Self::Link, Self::Unknown].into_iter().find(|c| c.name() == name)
+    }
+
+    /// Its name in table files and documentation.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Id => "id",
+            Self::Address => "address",
+            Self::Text => "text",
+            Self::Link => "link",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Table {
+    /// The schema of the table's files: all columns, in order, with
+    /// `description`, `unit`, `graph_path`, `pii` and `rule` where they are known.
+    #[must_use]
+    pub fn arrow_schema(&self) -> SchemaRef {
+        let fields: Vec<Field> = self
+            .columns
+            .iter()
+            .map(|column| {
+                let field = Field::new(&column.name, column.data_type.arrow(), self.is_nullable(column));
+                field.with_metadata(self.metadata(column))
+            })
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// Only the call, its start and the row's own position are always there.
+    fn is_nullable(&self, column: &Column) -> bool {
+        let always = match column.name.as_str() {
+            "call_id" => true,
+            "call_start_date_time" => !self.rows.is_empty(),
+            _ => column.source == Source::Position,
+        };
+        !always
+    }
+
+    fn metadata(&self, column: &Column) -> HashMap<String, String> {
+        let paths = self.graph_paths(column);
+        [
+            ("description", Some(column.description.clone())),
+            ("unit", column.unit.clone()),
+            ("graph_path", (!paths.is_empty()).then(|| paths.join(" | "))),
+            ("pii", column.pii.map(|class| class.name().to_owned())),
+            ("rule", column.rule.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
+    }
+
+    /// Where the values of a column stand, from the root of the record. Of an
+    /// identity's many members only the first of each place is named.
+    #[must_use]
+    pub fn graph_paths(&self, column: &Column) -> Vec<String> {
+        let Source::Value(paths) = &column.source else { return Vec::new() };
+        let mut all = Vec::new();
+        for path in paths {
+            for rows in &self.rows {
+                let root = if rows.path.is_empty() || path.is_empty() {
+                    format!("{}{path}", rows.path)
+                } else {
+                    format!("{}.{path}", rows.path)
+                };
+                all.push(root);
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,385 @@
+//! Reads the table files that are built in, and expands shapes and identities.
+
+use super::types::{
+    Catalogue, Column, Derive, Endpoint, Identity, IdentitySource, Pii, Rows, Source, Table, Type, When,
+};
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::LazyLock;
+
+/// Parents before children.
+const TABLES: [(&str, &str); 8] = [
+    ("calls", include_str!("../../schemas/calls.toml")),
+    ("participants", include_str!("../../schemas/participants.toml")),
+    ("sessions", include_str!("../../schemas/sessions.toml")),
+    ("segments", include_str!("../../schemas/segments.toml")),
+    ("media", include_str!("../../schemas/media.toml")),
+    ("streams", include_str!("../../schemas/streams.toml")),
+    ("trace_route_hops", include_str!("../../schemas/trace_route_hops.toml")),
+    ("feedback_tokens", include_str!("../../schemas/feedback_tokens.toml")),
+];
+const LEDGER: &str = include_str!("../../schemas/ledger.toml");
+const ENUMS: &str = include_str!("../../schemas/enums.toml");
+const IDENTITY: &str = include_str!("../../schemas/shapes/identity.toml");
+const SHAPES: [(&str, &str); 4] = [
+    ("device", include_str!("../../schemas/shapes/device.toml")),
+    ("endpoint", include_str!("../../schemas/shapes/endpoint.toml")),
+    ("failure", include_str!("../../schemas/shapes/failure.toml")),
+    ("network", include_str!("../../schemas/shapes/network.toml")),
+];
+/// Tables had their first columns in this version.
+const FIRST_VERSION: &str = "0.1.0";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TableFile {
+    name: String,
+    description: String,
+    #[serde(default)]
+    rows: Vec<RowsFile>,
+    #[serde(default)]
+    kept: Vec<String>,
+    columns: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RowsFile {
+    path: String,
+    #[serde(default)]
+    when: Option<String>,
+    #[serde(default)]
+    constants: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShapeFile {
+    columns: Vec<ColumnFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityFile {
+    kinds: Vec<String>,
+    fields: Vec<ColumnFile>,
+    kind: String,
+    source: String,
+}
+
+/// An entry of `columns`: a column, a shape or an identity.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Item {
+    Shape(ShapeItem),
+    Identity(IdentityItem),
+    Column(Box<ColumnFile>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShapeItem {
+    shape: String,
+    prefix: String,
+    path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityItem {
+    identity: String,
+    of: String,
+    sources: Vec<IdentitySourceFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentitySourceFile {
+    name: String,
+    rows: Option<usize>,
+    object: Option<String>,
+    set: Option<String>,
+    outer_id: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ColumnFile {
+    name: String,
+    #[serde(rename = "type")]
+    data_type: String,
+    description: String,
+    #[serde(default)]
+    path: Option<Paths>,
+    #[serde(default)]
+    from: Option<String>,
+    #[serde(default)]
+    position: bool,
+    #[serde(default)]
+    constant: bool,
+    #[serde(default)]
+    function: Option<String>,
+    #[serde(default)]
+    arguments: Vec<String>,
+    #[serde(default, rename = "enum")]
+    enumeration: Option<String>,
+    #[serde(default)]
+    unit: Option<String>,
+    #[serde(default)]
+    pii: Option<String>,
+    #[serde(default)]
+    rule: Option<String>,
+    #[serde(default)]
+    since: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Paths {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Catalogue {
+    /// The catalogue of this program.
+    ///
+    /// # Panics
+    /// If the files that are built in contradict each other, which a test rules out.
+    #[must_use]
+    pub fn embedded() -> &'static Self {
+        static CATALOGUE: LazyLock<Catalogue> =
+            LazyLock::new(|| load().expect("the table files that are built in are consistent"));
+        &CATALOGUE
+    }
+}
+
+/// Loads the files that are built in.
+///
+/// # Errors
+/// By class configuration, naming the file and what is wrong with it.
+pub(super) fn load() -> Result<Catalogue> {
+    let enums: BTreeMap<String, Vec<String>> = parse("enums", ENUMS)?;
+    let identity: IdentityFile = parse("identity", IDENTITY)?;
+    let mut shapes = BTreeMap::new();
+    for (name, text) in SHAPES {
+        shapes.insert(name, parse::<ShapeFile>(name, text)?);
+    }
+    let expand = Expand { shapes, identity, enums: &enums };
+    let mut tables = Vec::new();
+    for (name, text) in TABLES {
+        let file: TableFile = parse(name, text)?;
+        if file.name != name {
+            return Err(Error::config(format!("schemas/{name}.toml describes the table {}", file.name)));
+        }
+        tables.push(expand.table(file)?);
+    }
+    let ledger = expand.table(parse("ledger", LEDGER)?)?;
+    let hash = hash(tables.iter().chain([&ledger]), &enums);
+    Ok(Catalogue { tables, ledger, enums, hash })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|e| Error::config(format!("the schema file {name}.toml cannot be read")).because(e))
+}
+
+struct Expand<'a> {
+    shapes: BTreeMap<&'static str, ShapeFile>,
+    identity: IdentityFile,
+    enums: &'a BTreeMap<String, Vec<String>>,
+}
+
+impl Expand<'_> {
+    fn table(&self, file: TableFile) -> Result<Table> {
+        let name = file.name;
+        let mut rows = Vec::new();
+        for one in file.rows {
+            let when = match one.when.as_deref() {
+                None | Some("always") => When::Always,
+                Some("if_previous_empty") => When::IfPreviousEmpty,
+                Some(other) => return Err(Error::config(format!("{name}: rows cannot be read when {other}"))),
+            };
+            rows.push(Rows { path: one.path, constants: one.constants, when });
+        }
+        let mut table =
+            Table { name, description: file.description, rows, kept: file.kept, ..Table::default() };
+        for item in file.columns {
+            self.item(&mut table, item)?;
+        }
+        check(&table)?;
+        Ok(table)
+    }
+
+    fn item(&self, table: &mut Table, item: Item) -> Result<()> {
+        match item {
+            Item::Column(file) => {
+                let column = self.column(table, *file)?;
+                if let Source::Derived(Derive { function, arguments }) = &column.source
+                    && function == "endpoint_kind"
+                    && let [path] = arguments.as_slice()
+                {
+                    table.endpoints.push(Endpoint { path: path.clone(), column: column.name.clone() });
+                }
+                table.columns.push(column);
+            }
+            Item::Shape(item) => {
+                let shape = self.shapes.get(item.shape.as_str());
+                let shape = shape.ok_or_else(|| Error::config(format!("{}: there is no shape {}", table.name, item.shape)))?;
+                for file in &shape.columns {
+                    let mut file = file.clone();
+                    file.name = format!("{}_{}", item.prefix, file.name);
+                    file.path = file.path.map(|paths| match paths {
+                        Paths::One(path) => Paths::One(join(&item.path, &path)),
+                        Paths::Many(paths) => Paths::Many(paths.iter().map(|path| join(&item.path, path)).collect()),
+                    });
+                    let column = self.column(table, file)?;
+                    table.columns.push(column);
+                }
+            }
+            Item::Identity(item) => self.identity(table, item)?,
+        }
+        Ok(())
+    }
+
+    fn column(&self, table: &Table, file: ColumnFile) -> Result<Column> {
+        let wrong = |what: &str| Error::config(format!("{}.{}: {what}", table.name, file.name));
+        let origins = usize::from(file.path.is_some())
+            + usize::from(file.from.is_some())
+            + usize::from(file.position)
+            + usize::from(file.constant)
+            + usize::from(file.function.is_some());
+        if origins > 1 {
+            return Err(wrong("a column has one origin"));
+        }
+        if let Some(name) = &file.enumeration
+            && !self.enums.contains_key(name)
+        {
+            return Err(wrong("there is no such enum"));
+        }
+        let source = match (file.path, file.from, file.function) {
+            (Some(Paths::One(path)), ..) => Source::Value(vec![path]),
+            (Some(Paths::Many(paths)), ..) => Source::Value(paths),
+            (_, Some(from), _) => {
+                let (table, column) = from.split_once('.').ok_or_else(|| wrong("from is table.column"))?;
+                Source::Inherited { table: table.to_owned(), column: column.to_owned() }
+            }
+            (.., Some(function)) if function == "extra_json" => Source::ExtraJson,
+            (.., Some(function)) => Source::Derived(Derive { function, arguments: file.arguments }),
+            _ if file.position => Source::Position,
+            _ if file.constant => Source::Constant,
+            _ => Source::Program,
+        };
+        Ok(Column {
+            data_type: Type::named(&file.data_type).ok_or_else(|| wrong("there is no such type"))?,
+            pii: match file.pii.as_deref() {
+                None => None,
+                Some(class) => Some(Pii::named(class).ok_or_else(|| wrong("there is no such class of personal data"))?),
+            },
+            name: file.name,
+            source,
+            enumeration: file.enumeration,
+            unit: file.unit,
+            description: file.description,
+            rule: file.rule,
+            since: file.since.unwrap_or_else(|| FIRST_VERSION.to_owned()),
+        })
+    }
+
+    fn identity(&self, table: &mut Table, item: IdentityItem) -> Result<()> {
+        let IdentityItem { identity: prefix, of, sources } = item;
+        let text = |name: &str, function: &str, description: &str| Column {
+            name: format!("{prefix}_{name}"),
+            data_type: Type::String,
+            source: Source::Derived(Derive { function: function.to_owned(), arguments: vec![prefix.clone()] }),
+            enumeration: None,
+            unit: None,
+            description: format!("Of {of}: {}", lower_first(description)),
+            pii: None,
+            rule: None,
+            since: FIRST_VERSION.to_owned(),
+        };
+        table.columns.push(text("kind", "identity_kind", &self.identity.kind));
+        for field in &self.identity.fields {
+            let Some(Paths::One(member)) = &field.path else {
+                return Err(Error::config(format!("the field {} of the identity shape has no path", field.name)));
+            };
+            let mut paths = Vec::new();
+            for source in &sources {
+                if let Some(object) = &source.object {
+                    paths.push(join(object, member));
+                }
+                if let Some(set) = &source.set {
+                    paths.extend(self.identity.kinds.iter().map(|kind| join(&join(set, kind), member)));
+                }
+                if let Some(outer) = source.outer_id.as_ref().filter(|_| member == "id") {
+                    paths.push(outer.clone());
+                }
+            }
+            let file = ColumnFile {
+                name: format!("{prefix}_{}", field.name),
+                description: format!("Of {of}: {}", lower_first(&field.description)),
+                path: Some(Paths::Many(paths)),
+                ..field.clone()
+            };
+            let column = self.column(table, file)?;
+            table.columns.push(column);
+        }
+        table.columns.push(text("source", "identity_source", &self.identity.source));
+        let source = |file: IdentitySourceFile| IdentitySource {
+            name: file.name,
+            rows: file.rows,
+            object: file.object,
+            set: file.set,
+            outer_id: file.outer_id,
+        };
+        table.identities.push(Identity { prefix, sources: sources.into_iter().map(source).collect() });
+        Ok(())
+    }
+}
+
+fn join(path: &str, member: &str) -> String {
+    if path.is_empty() { member.to_owned() } else { format!("{path}.{member}") }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+fn check(table: &Table) -> Result<()> {
+    let mut names = HashSet::new();
+    for column in &table.columns {
+        let name = &column.name;
+        let wrong = |what: &str| Error::config(format!("{}.{name}: {what}", table.name));
+        if !names.insert(name) {
+            return Err(wrong("the name is used twice"));
+        }
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(legal) || name.contains("__") {
+            return Err(wrong("the name is not snake_case"));
+        }
+        if !column.description.ends_with('.') || column.description.len() < 8 {
+            return Err(wrong("the description is no sentence"));
+        }
+    }
+    Ok(())
+}
+
+/// Over all that decides the layout and the contents of the files.
+fn hash<'a>(tables: impl Iterator<Item = &'a Table>, enums: &BTreeMap<String, Vec<String>>) -> String {
+    let mut hasher = Sha256::new();
+    for table in tables {
+        hasher.update(format!("{}\n{:?}\n{:?}\n{:?}\n", table.name, table.rows, table.identities, table.kept));
+        for column in &table.columns {
+            hasher.update(format!("{} {:?} {:?} {:?}\n", column.name, column.data_type, column.source, column.enumeration));
+        }
+    }
+    hasher.update(format!("{enums:?}"));
+    crate::files::hex(&hasher.finalize())
+}

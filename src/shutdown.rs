@@ -1,0 +1,65 @@
+//! SIGINT and SIGTERM: the first stops cleanly, the second at once.
+
+use tokio::sync::watch;
+
+/// Whether the process was asked to stop.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    signal: watch::Receiver<Option<u8>>,
+}
+
+impl Shutdown {
+    /// Listens for signals; to be called inside a runtime.
+    #[must_use]
+    pub fn listen() -> Self {
+        let (sender, signal) = watch::channel(None);
+        tokio::spawn(async move {
+            let code = next_signal().await;
+            tracing::warn!("stopping: no new requests; what is fetched is committed");
+            let _ = sender.send(Some(code));
+            let code = next_signal().await;
+            std::process::exit(i32::from(code));
+        });
+        Self { signal }
+    }
+
+    /// Whether a signal came.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.signal.borrow().is_some()
+    }
+
+    /// The exit code of the signal that came.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<u8> {
+        *self.signal.borrow()
+    }
+
+    /// Waits for a signal.
+    pub async fn requested(&mut self) {
+        if self.signal.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn next_signal() -> u8 {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    }
+}
+
+#[cfg(not(unix))]
+async fn next_signal() -> u8 {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    130
+}

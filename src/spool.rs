@@ -1,0 +1,263 @@
+//! What was fetched and is in no commit yet: checksummed frames on disk.
+//!
+//! `_callrec/spool/<n>/` belongs to the commit with number `n` that is not
+//! written yet. `intent.json` comes first and says up to where in every log the
+//! run has collected; then records are appended to `frames`. After a crash the
+//! frames are cut at the first bad one, and the rest spares asking Graph again.
+
+use crate::call_id::CallId;
+use crate::crash_point::crash_point;
+use crate::error::{Error, Result};
+use crate::files::{self, PRIVATE};
+use crate::notifications::LogCursor;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 4] = b"CRF1";
+const FRAME_HEAD: usize = 16;
+
+/// What a run had collected when it began to fetch.
+#[derive(Debug, Serialize, Deserialize)]
+struct Intent {
+    number: u64,
+    cursors: Vec<LogCursor>,
+}
+
+/// What a frame says of its record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The id that was asked for.
+    pub call_id: CallId,
+    /// The version that was served.
+    pub version: i64,
+    /// The clock of the run when it was served.
+    pub fetched_at: DateTime<Utc>,
+}
+
+/// A record in the spool.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// What is known of it.
+    pub stamp: Stamp,
+    /// Where its bytes begin in the file of frames.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub length: u64,
+}
+
+/// The spool of one commit that is not written yet.
+#[derive(Debug)]
+pub struct Spool {
+    directory: PathBuf,
+    number: u64,
+    cursors: Vec<LogCursor>,
+    file: File,
+    end: u64,
+    frames: Vec<Frame>,
+}
+
+impl Spool {
+    /// Begins the spool of commit `number`, or goes on with what a killed run
+    /// left of it: while there are frames, their intent stays as it is.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn begin(spools: &Path, number: u64, cursors: &[LogCursor]) -> Result<Self> {
+        if let Some(spool) = Self::leftover(spools, number)?
+            && !spool.frames.is_empty()
+        {
+            return Ok(spool);
+        }
+        let directory = directory(spools, number);
+        files::remove_directory(&directory)?;
+        files::create_directory(&directory, PRIVATE)?;
+        let intent = Intent { number, cursors: cursors.to_vec() };
+        let bytes = serde_json::to_vec(&intent)
+            .map_err(|e| Error::config("Cannot write the intent of the spool").because(e))?;
+        files::write_atomically(&directory.join("intent.json"), &bytes, PRIVATE)?;
+        crash_point("intent::written");
+        let file = files::append_file(&directory.join("frames"), PRIVATE)?;
+        Ok(Self { directory, number, cursors: cursors.to_vec(), file, end: 0, frames: Vec::new() })
+    }
+
+    /// What a killed run left for commit `number`; without an intent, nothing.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn leftover(spools: &Path, number: u64) -> Result<Option<Self>> {
+        let directory = directory(spools, number);
+        let intent = files::read_if_there(&directory.join("intent.json"))?
+            .and_then(|bytes| serde_json::from_slice::<Intent>(&bytes).ok())
+            .filter(|intent| intent.number == number);
+        let Some(intent) = intent else {
+            files::remove_directory(&directory)?;
+            return Ok(None);
+        };
+        let path = directory.join("frames");
+        let file = files::append_file(&path, PRIVATE)?;
+        let (frames, end) = read_frames(&path)?;
+        file.set_len(end).map_err(|e| Error::io("cut", &path, e))?;
+        Ok(Some(Self { directory, number, cursors: intent.cursors, file, end, frames }))
+    }
+
+    /// Appends a record.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn append(&mut self, stamp: Stamp, record: &[u8]) -> Result<()> {
+        let header = serde_json::to_vec(&stamp)
+            .map_err(|e| Error::config("Cannot write the header of a spooled record").because(e))?;
+        let too_large = |_| Error::config("A record is larger than a frame of the spool can be");
+        let header_length = u32::try_from(header.len()).map_err(too_large)?;
+        let length = u32::try_from(record.len()).map_err(too_large)?;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&header_length.to_le_bytes());
+        crc.update(&length.to_le_bytes());
+        crc.update(&header);
+        crc.update(record);
+        let mut frame = Vec::with_capacity(FRAME_HEAD + header.len() + record.len());
+        frame.extend_from_slice(MAGIC);
+        frame.extend_from_slice(&header_length.to_le_bytes());
+        frame.extend_from_slice(&length.to_le_bytes());
+        frame.extend_from_slice(&crc.finalize().to_le_bytes());
+        frame.extend_from_slice(&header);
+        frame.extend_from_slice(record);
+        self.file.write_all(&frame).map_err(|e| Error::io("write", &self.frames_path(), e))?;
+        let offset = self.end + (FRAME_HEAD + header.len()) as u64;
+        self.end += frame.len() as u64;
+        self.frames.push(Frame { stamp, offset, length: u64::from(length) });
+        crash_point("spool::frame");
+        Ok(())
+    }
+
+    /// The number of the commit that this is for.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Up to where in every log the run that began this had collected.
+    #[must_use]
+    pub fn cursors(&self) -> &[LogCursor] {
+        &self.cursors
+    }
+
+    /// The records, in the order in which they came.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// The file that holds the bytes of the records.
+    #[must_use]
+    pub fn frames_path(&self) -> PathBuf {
+        self.directory.join("frames")
+    }
+}
+
+/// The directory of the spool of commit `number`.
+#[must_use]
+pub fn directory(spools: &Path, number: u64) -> PathBuf {
+    spools.join(format!("{number:06}"))
+}
+
+/// Reads frames up to the first bad one, and says where that begins.
+fn read_frames(path: &Path) -> Result<(Vec<Frame>, u64)> {
+    let fail = |e| Error::io("read", path, e);
+    let file = files::open(path)?;
+    let size = file.metadata().map_err(fail)?.len();
+    let mut reader = BufReader::new(file);
+    let (mut frames, mut end) = (Vec::new(), 0_u64);
+    loop {
+        let mut head = [0; FRAME_HEAD];
+        if size - end < FRAME_HEAD as u64 {
+            return Ok((frames, end));
+        }
+        reader.read_exact(&mut head).map_err(fail)?;
+        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (header_length, length) = (u64::from(number(4)), u64::from(number(8)));
+        if &head[..4] != MAGIC || size - end - (FRAME_HEAD as u64) < header_length + length {
+            return Ok((frames, end));
+        }
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&head[4..12]);
+        let mut header = vec![0; usize::try_from(header_length).unwrap_or(usize::MAX)];
+        reader.read_exact(&mut header).map_err(fail)?;
+        crc.update(&header);
+        let mut left = length;
+        let mut buffer = [0; 1 << 16];
+        while left > 0 {
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            reader.read_exact(&mut buffer[..take]).map_err(fail)?;
+            crc.update(&buffer[..take]);
+            left -= take as u64;
+        }
+        let stamp = serde_json::from_slice(&header).ok().filter(|_| crc.finalize() == number(12));
+        let Some(stamp) = stamp else { return Ok((frames, end)) };
+        let offset = end + FRAME_HEAD as u64 + header_length;
+        frames.push(Frame { stamp, offset, length });
+        end = offset + length;
+    }
+}
+
+/// Reads the bytes of one frame.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn read_record(path: &Path, frame: &Frame) -> Result<Vec<u8>> {
+    let mut file = files::open(path)?;
+    let mut bytes = vec![0; usize::try_from(frame.length).unwrap_or(usize::MAX)];
+    file.seek(SeekFrom::Start(frame.offset))
+        .and_then(|_| file.read_exact(&mut bytes))
+        .map_err(|e| Error::io("read", path, e))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(n: u128) -> Stamp {
+        let call_id = uuid::Uuid::from_u128(n).to_string().parse().unwrap();
+        Stamp { call_id, version: 1, fetched_at: DateTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn frames_are_cut_at_the_first_bad_one() {
+        let home = tempfile::tempdir().unwrap();
+        let mut spool = Spool::begin(home.path(), 7, &[]).unwrap();
+        for n in 0..3 {
+            spool.append(stamp(n), format!("record {n}").as_bytes()).unwrap();
+        }
+        let path = spool.frames_path();
+        let whole = std::fs::read(&path).unwrap();
+        let third = usize::try_from(spool.frames()[2].offset).unwrap();
+        for damaged in [whole[..whole.len() - 1].to_vec(), {
+            let mut bytes = whole.clone();
+            bytes[third] ^= 1;
+            bytes
+        }] {
+            std::fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap().write_all(&damaged).unwrap();
+            let mut left = Spool::leftover(home.path(), 7).unwrap().unwrap();
+            assert_eq!(left.frames().len(), 2);
+            assert_eq!(read_record(&path, &left.frames()[1]).unwrap(), b"record 1");
+            left.append(stamp(9), b"record 2").unwrap();
+            let again = Spool::leftover(home.path(), 7).unwrap().unwrap();
+            assert_eq!(again.frames().len(), 3);
+            assert_eq!(read_record(&path, &again.frames()[2]).unwrap(), b"record 2");
+        }
+    }
+
+    #[test]
+    fn without_an_intent_nothing_is_left() {
+        let home = tempfile::tempdir().unwrap();
+        let mut spool = Spool::begin(home.path(), 7, &[]).unwrap();
+        spool.append(stamp(1), b"{}").unwrap();
+        files::remove_if_there(&directory(home.path(), 7).join("intent.json")).unwrap();
+        assert!(Spool::leftover(home.path(), 7).unwrap().is_none());
+        assert!(!directory(home.path(), 7).exists());
+    }
+}

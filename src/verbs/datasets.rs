@@ -1,0 +1,132 @@
+//! The verbs that work on a dataset alone: `flatten`, `rebuild`, `compact`,
+//! `purge`, `verify` and `status`.
+
+use super::{Global, print, run_id};
+use crate::cli::{self, Format};
+use crate::clock::Clock;
+use crate::config::{self, Storage};
+use crate::dataset::commit::{Commit, Kind};
+use crate::dataset::convert;
+use crate::dataset::layout::Layout;
+use crate::dataset::purge::Purge;
+use crate::dataset::tables::Tables;
+use crate::dataset::{self, Dataset, maintain};
+use crate::error::Result;
+use crate::files::Modes;
+use crate::schema::Catalogue;
+use crate::summary::Summary;
+use crate::{status, verify};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// The exit code of a verb that found or refused something.
+const ATTENTION: u8 = 3;
+
+#[derive(Serialize)]
+struct Flattened {
+    status: &'static str,
+    exit_code: u8,
+    records: u64,
+    exported: u64,
+    quarantined: u64,
+    rows: BTreeMap<String, u64>,
+    files_written: u64,
+    bytes_written: u64,
+    duration_seconds: f64,
+    schema_drift: BTreeMap<String, u64>,
+}
+
+pub(super) fn flatten(_global: &Global, flags: cli::Flatten) -> Result<u8> {
+    let begun = Instant::now();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let tables = Tables::new(Catalogue::embedded())?;
+    let threads = flags.threads.unwrap_or(cores);
+    let modes = Modes::shared(0o640);
+    let converted = convert::convert(&flags.inputs, &flags.output, &tables, modes, threads, Clock::system().now())?;
+    let exit_code = if converted.quarantined > 0 { ATTENTION } else { 0 };
+    let summary = Flattened {
+        status: if exit_code == 0 { "done" } else { "attention" },
+        exit_code,
+        records: converted.records,
+        exported: converted.exported,
+        quarantined: converted.quarantined,
+        rows: converted.rows,
+        files_written: converted.files_written,
+        bytes_written: converted.bytes_written,
+        duration_seconds: begun.elapsed().as_secs_f64(),
+        schema_drift: converted.schema_drift,
+    };
+    print(&serde_json::to_string(&summary).unwrap_or_default())?;
+    Ok(exit_code)
+}
+
+/// Opens the dataset of the config; the clock it goes by and its threads.
+fn open(global: &Global) -> Result<(Dataset, Clock, usize)> {
+    let storage = storage(global)?;
+    let layout = Layout::new(&storage.root, storage.modes);
+    Ok((Dataset::open_existing(layout, Catalogue::embedded())?, storage.clock, storage.threads))
+}
+
+fn storage(global: &Global) -> Result<Storage> {
+    Storage::load(config::find(global.config.as_deref())?.as_deref())
+}
+
+pub(super) fn rebuild(global: &Global) -> Result<u8> {
+    let begun = Instant::now();
+    let (mut dataset, clock, threads) = open(global)?;
+    let kind = if dataset.needs_upgrade() { Kind::Upgrade } else { Kind::Rebuild };
+    dataset.check_no_spool()?;
+    let commit = dataset::rebuild::rebuild(&mut dataset, kind, &run_id(None), clock.now(), threads)?;
+    answer(Some(&commit), begun)
+}
+
+pub(super) fn compact(global: &Global) -> Result<u8> {
+    let begun = Instant::now();
+    let (mut dataset, clock, _) = open(global)?;
+    let commit = maintain::merge(&mut dataset, maintain::Policy::All, &run_id(None), clock.now())?;
+    answer(commit.as_ref(), begun)
+}
+
+pub(super) fn purge(global: &Global, flags: cli::Purge) -> Result<u8> {
+    let begun = Instant::now();
+    let (mut dataset, clock, _) = open(global)?;
+    let what = match flags.before {
+        Some(date) => Purge::Before(date),
+        None => Purge::Calls(flags.calls.iter().map(ToString::to_string).collect()),
+    };
+    let commit = dataset::purge::purge(&mut dataset, &what, &run_id(None), clock.now())?;
+    let calls = commit.as_ref().map_or(0, |c| c.superseded.len());
+    tracing::info!(calls, "purged");
+    answer(commit.as_ref(), begun)
+}
+
+fn answer(commit: Option<&Commit>, begun: Instant) -> Result<u8> {
+    let mut summary = Summary { status: "done".to_owned(), ..Summary::default() };
+    if let Some(commit) = commit {
+        summary.run_id.clone_from(&commit.run_id);
+        summary.add(commit);
+        summary.pending = commit.pending.len() as u64;
+    }
+    summary.duration_seconds = begun.elapsed().as_secs_f64();
+    print(&summary.line())
+}
+
+pub(super) fn verify(global: &Global, format: Format) -> Result<u8> {
+    let (dataset, _, threads) = open(global)?;
+    let verified = verify::verify(&dataset, threads)?;
+    match format {
+        Format::Text => print(&verified.text())?,
+        Format::Json => print(&serde_json::to_string(&verified).unwrap_or_default())?,
+    };
+    Ok(if verified.fault_count > 0 { ATTENTION } else { 0 })
+}
+
+pub(super) fn status(global: &Global, format: Format) -> Result<u8> {
+    let storage = storage(global)?;
+    let status = status::status(&Layout::new(&storage.root, storage.modes), storage.clock.now())?;
+    match format {
+        Format::Text => print(&status.text()),
+        Format::Json => print(&serde_json::to_string(&status).unwrap_or_default()),
+    }
+}

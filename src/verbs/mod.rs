@@ -1,0 +1,82 @@
+//! The verbs of the command line: each reads the config, does its work and
+//! writes its answer to stdout.
+
+mod check;
+mod datasets;
+mod init;
+mod quarantine;
+mod runs;
+mod simulate;
+
+use crate::cli::{Cli, SchemaFormat, Verb};
+use crate::error::{Class, Error, Result};
+use crate::schema::{Catalogue, documentation, sql};
+use clap::CommandFactory;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// What every verb may need of the command line.
+struct Global {
+    config: Option<PathBuf>,
+    progress: crate::progress::Mode,
+}
+
+/// Does what the command line says; the exit code.
+///
+/// # Errors
+/// What ended it.
+pub fn execute(cli: Cli) -> Result<u8> {
+    let global = Global { config: cli.config, progress: cli.progress };
+    match cli.verb {
+        Verb::Run(run) => runs::run(&global, run),
+        Verb::Flatten(flatten) => datasets::flatten(&global, flatten),
+        Verb::Rebuild => datasets::rebuild(&global),
+        Verb::Compact => datasets::compact(&global),
+        Verb::Purge(purge) => datasets::purge(&global, purge),
+        Verb::Verify(answer) => datasets::verify(&global, answer.format),
+        Verb::Status(answer) => datasets::status(&global, answer.format),
+        Verb::Quarantine(what) => quarantine::execute(&global, what),
+        Verb::Schema(schema) => {
+            let catalogue = Catalogue::embedded();
+            print(&match schema.format {
+                SchemaFormat::Text => documentation::text(catalogue),
+                SchemaFormat::Md => documentation::markdown(catalogue),
+                SchemaFormat::Json => documentation::json(catalogue),
+                SchemaFormat::Sql => sql::views(catalogue, &schema_root(&global)),
+            })
+        }
+        Verb::Init(init) => init::init(&init.file),
+        Verb::Check => check::check(&global),
+        Verb::Simulate(simulate) => simulate::simulate(simulate),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "callrec", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+/// The root that the SQL views read: the config's, if there is one.
+fn schema_root(global: &Global) -> String {
+    crate::config::find(global.config.as_deref())
+        .ok()
+        .flatten()
+        .and_then(|file| crate::config::Storage::load(Some(&file)).ok())
+        .map_or_else(|| "out".to_owned(), |storage| storage.root.display().to_string())
+}
+
+/// Writes to stdout. A reader that has gone is no error.
+fn print(text: &str) -> Result<u8> {
+    let mut stdout = std::io::stdout().lock();
+    let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(end)).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Class::Io, "Cannot write to stdout").because(e))
+        }
+        _ => Ok(0),
+    }
+}
+
+fn run_id(given: Option<String>) -> String {
+    given.unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
+}
