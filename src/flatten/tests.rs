@@ -363,6 +363,11 @@ fn a_plain_meeting_takes_the_fast_path() {
 }
 
 #[test]
+fn the_embedded_catalogue_compiles() {
+    Plan::compile(Catalogue::embedded()).expect("a plan");
+}
+
+#[test]
 fn nothing_is_the_same_as_null() {
     for rest in [
         r#","foo":null"#, r#","foo":"","bar":[{}],"baz":{"x":null}"#, r#","sessions":null"#, r#","sessions":[null,""]"#, r#","joinWebUrl":"""#,
