@@ -357,7 +357,12 @@ impl Walk<'_> {
             for (target, node, value) in group {
                 let fit = if taken.is_some() { Fit::Misfit } else { self.cell(*node, target, value, false, table) };
                 match fit {
-                    Fit::Held | Fit::NewMember => taken = Some(target.rank),
+                    Fit::Held | Fit::NewMember => {
+                        taken = Some(target.rank);
+                        if target.rank > 0 {
+                            extra.insert(&paths[target.rank], Extra::Raw(value.get()));
+                        }
+                    }
                     Fit::Null => {}
                     Fit::Misfit => {
                         if taken.is_none() {

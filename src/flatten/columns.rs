@@ -10,25 +10,15 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef};
 use std::sync::Arc;
 
-/// The Arrow type of a column type.
-pub(crate) fn arrow_type(data_type: Type) -> DataType {
-    match data_type {
-        Type::String => DataType::Utf8,
-        Type::Boolean => DataType::Boolean,
-        Type::Int32 => DataType::Int32,
-        Type::Int64 => DataType::Int64,
-        Type::Float64 | Type::DurationMs => DataType::Float64,
-        Type::Decimal => DataType::Decimal128(18, 6),
-        Type::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        Type::StringList => DataType::List(Arc::new(list_item())),
+/// The item of a list of texts.
+pub(crate) fn list_item() -> FieldRef {
+    match Type::StringList.arrow() {
+        DataType::List(item) => item,
+        _ => unreachable!("a list of texts is a list"),
     }
-}
-
-fn list_item() -> Field {
-    Field::new_list_field(DataType::Utf8, true)
 }
 
 /// Texts one after the other.
@@ -248,13 +238,6 @@ impl Buffered {
         }
     }
 
-    /// Drops items that were added for a list that is not written after all.
-    pub(crate) fn drop_items(&mut self) {
-        if let Self::TextList { ends, items, .. } = self {
-            items.truncate(usize::try_from(ends[ends.len() - 1]).unwrap_or_default());
-        }
-    }
-
     /// The text of a row, or none.
     pub(crate) fn text(&self, row: usize) -> Option<&str> {
         match self {
@@ -332,7 +315,7 @@ impl Buffered {
                 ends.resize(rows + 1, before);
                 let ends = std::mem::replace(ends, vec![0]);
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-                let list = ListArray::try_new(Arc::new(list_item()), offsets, Arc::new(items.finish()?), nulls(valid));
+                let list = ListArray::try_new(list_item(), offsets, Arc::new(items.finish()?), nulls(valid));
                 Arc::new(list.map_err(broken)?)
             }
         }))

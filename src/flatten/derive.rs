@@ -4,7 +4,7 @@
 use super::join_url::Part;
 use super::plan::{TablePlan, no_column};
 use crate::error::{Error, Result};
-use crate::schema::{Catalogue, Derive, Source, Table};
+use crate::schema::{Catalogue, Column, Derive, Source, Table};
 
 /// How a column is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub(crate) struct Place {
 /// Compiles how each column of a table is made.
 pub(crate) fn compile(catalogue: &Catalogue, number: usize, buffered: &[bool]) -> Result<Vec<Finish>> {
     let table = &catalogue.tables[number];
-    let finish = |(at, column): (usize, &crate::schema::Column)| {
+    let finish = |(at, column): (usize, &Column)| {
         if buffered[at] {
             return Ok(Finish::Buffered);
         }
@@ -128,10 +128,44 @@ fn function(catalogue: &Catalogue, table: &Table, derive: &Derive) -> Result<Fin
         ("quality", _) => Function::Quality(eight()?),
         ("poor_reasons", _) => Function::PoorReasons(eight()?),
         ("sender_side", [_]) => Function::SenderSide(column(0)?),
+        ("sender" | "receiver", [of, what]) => Function::End(end(catalogue, table, name == "receiver", of, what)?),
         _ => return Err(Error::config(format!("the function {name} with {} arguments is not known", arguments.len()))),
     };
     Ok(Finish::Function(function))
 }
+
+/// `sender(endpoint, what)` and `receiver(endpoint, what)` take `<side>_<what>` of
+/// the nearest table above that has endpoints; with `network`, `<side>_network_<what>`.
+fn end(catalogue: &Catalogue, table: &Table, receives: bool, of: &str, what: &str) -> Result<End> {
+    let is_side = |column: &Column| matches!(&column.source, Source::Derived(derive) if derive.function == "sender_side");
+    let side = table.columns.iter().position(is_side).ok_or_else(|| no_column(table, "that tells who sends"))?;
+    let suffix = match of {
+        "endpoint" => what.to_owned(),
+        "network" => format!("network_{what}"),
+        _ => return Err(Error::config(format!("a stream has no {of} at its ends"))),
+    };
+    let own = catalogue.tables.iter().position(|other| other.name == table.name).unwrap_or_default();
+    let mut places = Vec::new();
+    for (number, above) in catalogue.tables[..own].iter().enumerate().rev() {
+        let columns = SIDES.map(|side| above.column(&format!("{side}_{suffix}")));
+        let [Some(caller), Some(callee)] = columns else { continue };
+        let present = SIDES.map(|side| {
+            let endpoint = above.endpoints.iter().find(|endpoint| endpoint.path == side)?;
+            above.column(&endpoint.column)
+        });
+        let present = match present {
+            [Some(caller), Some(callee)] if of == "endpoint" => Some([caller, callee]),
+            _ => None,
+        };
+        places.push(Place { table: number, columns: [caller, callee], present });
+    }
+    if places.is_empty() {
+        return Err(Error::config(format!("no table above {} has a column caller_{suffix}", table.name)));
+    }
+    Ok(End { side, receives, places })
+}
+
+const SIDES: [&str; 2] = ["caller", "callee"];
 
 impl Finish {
     /// Columns of the same table that must be made before.

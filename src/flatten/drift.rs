@@ -63,7 +63,8 @@ impl Drift {
 }
 
 fn add(counts: &mut BTreeMap<String, u64>, path: String, count: u64) {
-    let known = counts.contains_key(&path) || counts.len() < MOST_PATHS;
+    let named = counts.len() - usize::from(counts.contains_key(FURTHER));
+    let known = counts.contains_key(&path) || (path != FURTHER && named < MOST_PATHS);
     *counts.entry(if known { path } else { FURTHER.to_owned() }).or_default() += count;
 }
 

@@ -1,7 +1,7 @@
 //! The flush: buffers become arrays, keys are inherited from the rows above, and
 //! the named functions run over whole columns.
 
-use super::columns::{arrow_type, broken};
+use super::columns::{broken, list_item};
 use super::derive::{End, Finish, Function};
 use super::join_url;
 use super::plan::{Plan, TablePlan};
@@ -75,7 +75,7 @@ fn table(plan: &Plan, buffers: &mut Buffers, number: usize, made: &[Vec<ArrayRef
             }
             Finish::Function(function) => Some(run(function, plan, buffers, number, made, &columns)?),
         };
-        let array = array.unwrap_or_else(|| new_null_array(&arrow_type(data_type), rows));
+        let array = array.unwrap_or_else(|| new_null_array(&data_type.arrow(), rows));
         columns[at] = Some(array);
     }
     columns.into_iter().map(|column| column.ok_or_else(not_made)).collect()
@@ -137,7 +137,7 @@ fn run(
             Arc::new(verdicts.iter().map(|verdict| verdict.as_ref().map(|verdict| verdict.quality)).collect::<StringArray>())
         }
         Function::PoorReasons(of) => {
-            let mut lists = ListBuilder::new(StringBuilder::new());
+            let mut lists = ListBuilder::new(StringBuilder::new()).with_field(list_item());
             for verdict in verdicts(of.map(column), rows)? {
                 lists.append_option(verdict.map(|verdict| verdict.reasons.into_iter().map(Some)));
             }

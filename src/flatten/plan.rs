@@ -7,9 +7,8 @@ use super::derive;
 use super::path::{Segment, Shape, segments};
 use crate::error::{Error, Result};
 use crate::schema::{Catalogue, Identity, Source, Table, Type, When};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Number of a node of the trie; 0 is the record.
 pub(crate) type NodeId = usize;
@@ -333,7 +332,7 @@ impl<'c> Build<'c> {
         let order = derive::order(table, &finish)?;
         Ok(TablePlan {
             name: table.name.clone(),
-            schema: schema(table),
+            schema: table.arrow_schema(),
             types: table.columns.iter().map(|column| column.data_type).collect(),
             buffered,
             extra,
@@ -515,10 +514,4 @@ impl<'c> Build<'c> {
 
 pub(crate) fn no_column(table: &Table, name: &str) -> Error {
     Error::config(format!("the table {} has no column {name}", table.name))
-}
-
-fn schema(table: &Table) -> SchemaRef {
-    use arrow::datatypes::Field;
-    let field = |column: &crate::schema::Column| Field::new(&column.name, super::columns::arrow_type(column.data_type), true);
-    Arc::new(Schema::new(table.columns.iter().map(field).collect::<Vec<_>>()))
 }
