@@ -26,6 +26,16 @@ impl Drift {
         self.unknown_members.is_empty() && self.unknown_enum_members.is_empty() && self.misfits.is_empty()
     }
 
+    /// All counts by path, whatever was strange there.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for (path, count) in self.unknown_members.iter().chain(&self.unknown_enum_members).chain(&self.misfits) {
+            *counts.entry(path.clone()).or_default() += count;
+        }
+        counts
+    }
+
     /// Adds the counts of `other`.
     pub fn merge(&mut self, other: Self) {
         for (into, from) in [
