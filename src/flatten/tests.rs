@@ -363,8 +363,33 @@ fn a_plain_meeting_takes_the_fast_path() {
 }
 
 #[test]
-fn the_embedded_catalogue_compiles() {
-    Plan::compile(Catalogue::embedded()).expect("a plan");
+fn streams_know_both_ends() {
+    let plan = Arc::new(Plan::compile(Catalogue::embedded()).expect("a plan"));
+    let end = |name: &str| format!(r#"{{"userAgent":{{"platform":"{name}"}},"associatedIdentity":{{"id":"{name}-id"}}}}"#);
+    let streams = r#""media":[{"callerNetwork":{"subnet":"10.0.0.0"},"streams":[{"streamDirection":"callerToCallee"},{"streamDirection":"calleeToCaller"},{}]}]"#;
+    let (web, windows, android) = (end("web"), end("windows"), end("android"));
+    let text = record(&format!(
+        r#","sessions":[{{"caller":{web},"callee":{{"userAgent":{{"platform":"unknown"}}}},"segments":[{{{streams}}}]}},
+            {{"caller":{web},"segments":[{{"caller":{windows},{streams}}},{{"callee":{android},{streams}}}]}}]"#
+    ));
+    let mut batches = Vec::new();
+    for parser in [Parser::Sonic, Parser::CarefulOnly] {
+        let mut flattener = Flattener::with_parser(Arc::clone(&plan), parser);
+        flattener.push(text.as_bytes()).expect("a record");
+        batches.push(flattener.flush().expect("a flush"));
+    }
+    assert_eq!(batches[0], batches[1]);
+    let at = Catalogue::embedded().tables.iter().position(|table| table.name == "streams").expect("a table");
+    let cells = |column: &str| {
+        let array = batches[0][at].column_by_name(column).expect("a column").as_string::<i32>();
+        array.iter().map(|cell| cell.unwrap_or("-").to_owned()).collect::<Vec<_>>().join("|")
+    };
+    assert_eq!(cells("sender_user_agent_platform"), "web|unknown|-|windows|-|-|-|android|-");
+    assert_eq!(cells("receiver_user_agent_platform"), "unknown|web|-|-|windows|-|android|-|-");
+    assert_eq!(cells("sender_identity_id"), "web-id|-|-|windows-id|-|-|-|android-id|-");
+    assert_eq!(cells("sender_endpoint_kind"), "participant|service|-|participant|-|-|-|participant|-");
+    assert_eq!(cells("sender_network_subnet"), "10.0.0.0|-|-|10.0.0.0|-|-|10.0.0.0|-|-");
+    assert_eq!(cells("receiver_network_subnet"), "-|10.0.0.0|-|-|10.0.0.0|-|-|10.0.0.0|-");
 }
 
 #[test]
