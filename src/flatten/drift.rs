@@ -26,11 +26,7 @@ impl Drift {
         self.unknown_members.is_empty() && self.unknown_enum_members.is_empty() && self.misfits.is_empty()
     }
 
-<<<<<<< HEAD
-    /// All counts by path, whatever the kind of drift.
-=======
     /// All counts by path, whatever was strange there.
->>>>>>> flatten
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
