@@ -170,18 +170,24 @@ impl Walk<'_> {
     }
 
     /// Reads the value of a node; gives what no column holds of it.
-    fn value<'a>(&mut self, node: NodeId, value: &'a RawValue, quiet: bool, frame: &mut Frame<'a>) -> Option<Extra<'a>> {
+    fn value<'a>(
+        &mut self,
+        node: NodeId,
+        value: &'a RawValue,
+        quiet: bool,
+        frame: &mut Frame<'a>,
+    ) -> Option<Extra<'a>> {
         let plan = self.plan;
         let quiet = quiet || plan.nodes[node].quiet;
-        let left = match &plan.nodes[node].kind {
-            Kind::Leaf(leaf) => return self.leaf(node, leaf, value, quiet, frame),
+        match &plan.nodes[node].kind {
+            Kind::Leaf(leaf) => self.leaf(node, leaf, value, quiet, frame),
             Kind::Object(_) if raw::is_object(value) => {
-                return self.object(node, raw::entries(value), quiet, frame).into_extra();
+                self.object(node, raw::entries(value), quiet, frame).into_extra()
             }
-            Kind::Rows(list) if raw::is_list(value) => return self.rows(node, list, value, quiet),
-            Kind::Map(map) if raw::is_object(value) => return self.entries(node, map, value, quiet),
+            Kind::Rows(list) if raw::is_list(value) => self.rows(node, list, value, quiet),
+            Kind::Map(map) if raw::is_object(value) => self.entries(node, map, value, quiet),
             Kind::MemberList { member, target } if raw::is_list(value) => {
-                return self.members_of(node, member, target, value, quiet, frame.table);
+                self.members_of(node, member, target, value, quiet, frame.table)
             }
             Kind::Kept => (!raw::is_vacant(value)).then_some(Extra::Raw(value.get())),
             _ if raw::is_vacant(value) => None,
@@ -189,11 +195,17 @@ impl Walk<'_> {
                 self.misfit(node, quiet);
                 Some(Extra::Raw(value.get()))
             }
-        };
-        left
+        }
     }
 
-    fn leaf<'a>(&mut self, node: NodeId, leaf: &Leaf, value: &'a RawValue, quiet: bool, frame: &mut Frame<'a>) -> Option<Extra<'a>> {
+    fn leaf<'a>(
+        &mut self,
+        node: NodeId,
+        leaf: &Leaf,
+        value: &'a RawValue,
+        quiet: bool,
+        frame: &mut Frame<'a>,
+    ) -> Option<Extra<'a>> {
         let mut left = false;
         let mut misfit = false;
         for target in &leaf.targets {
@@ -378,4 +390,3 @@ impl Walk<'_> {
         }
     }
 }
-

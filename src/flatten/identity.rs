@@ -97,12 +97,17 @@ pub(crate) fn resolve<'a>(
             object: found.objects.iter().find(|(of, _)| *of == place).map(|(_, object)| object),
             set: found.sets.iter().find(|(of, _)| *of == place).map(|(_, set)| set),
             of_kind: Vec::new(),
-            outer: description.outer.filter(|_| applies).and_then(|column| buffers.text(table, column)).map(str::to_owned),
+            outer: description
+                .outer
+                .filter(|_| applies)
+                .and_then(|column| buffers.text(table, column))
+                .map(str::to_owned),
         });
     }
     let kind = kind(&supplies);
     for supply in &mut supplies {
-        let of_kind = supply.set.and_then(|set| set.kinds.iter().find(|entry| entry.name.as_deref() == kind.as_deref()));
+        let of_kind =
+            supply.set.and_then(|set| set.kinds.iter().find(|entry| entry.name.as_deref() == kind.as_deref()));
         supply.of_kind = of_kind.map(|entry| raw::entries(entry.value)).unwrap_or_default();
     }
     let origins: Vec<Option<Origin>> = identity

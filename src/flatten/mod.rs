@@ -119,9 +119,9 @@ mod quality;
 mod raw;
 mod rows;
 mod seed;
-mod values;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use drift::Drift;
 pub use head::{Head, MAX_RECORD_BYTES, Refused, head};

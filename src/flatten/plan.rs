@@ -49,7 +49,10 @@ pub(crate) enum Kind {
     /// A map whose entries are rows.
     Map(RowMap),
     /// A list of objects of which one member goes to a list column.
-    MemberList { member: String, target: Target },
+    MemberList {
+        member: String,
+        target: Target,
+    },
     /// Known, and left to `extra_json`.
     Kept,
 }
@@ -289,7 +292,10 @@ impl<'c> Build<'c> {
                 return Err(Error::config(format!("two tables take their rows from {}", rows.path)));
             }
             if rows.when == When::IfPreviousEmpty && parent != 0 {
-                return Err(Error::config(format!("the rows {} depend on others, which only lists of the record itself can", rows.path)));
+                return Err(Error::config(format!(
+                    "the rows {} depend on others, which only lists of the record itself can",
+                    rows.path
+                )));
             }
             places.push(if last.shape == Shape::Map { Place::Map(node) } else { Place::Element(element) });
         }
@@ -300,8 +306,11 @@ impl<'c> Build<'c> {
     fn table(&mut self, number: usize) -> Result<TablePlan> {
         let table = &self.catalogue.tables[number];
         let mut buffered = vec![false; table.columns.len()];
-        let identities: Vec<IdentityPlan> =
-            table.identities.iter().map(|identity| self.identity(table, identity, &mut buffered)).collect::<Result<_>>()?;
+        let identities: Vec<IdentityPlan> = table
+            .identities
+            .iter()
+            .map(|identity| self.identity(table, identity, &mut buffered))
+            .collect::<Result<_>>()?;
         let of_identity = buffered.clone();
         let mut paths = Vec::new();
         for (at, column) in table.columns.iter().enumerate() {
@@ -321,7 +330,10 @@ impl<'c> Build<'c> {
         }
         let extra = table.columns.iter().position(|column| column.source == Source::ExtraJson);
         let Some(at) = extra else {
-            return Err(Error::config(format!("the table {} has no column for what its other columns do not hold", table.name)));
+            return Err(Error::config(format!(
+                "the table {} has no column for what its other columns do not hold",
+                table.name
+            )));
         };
         buffered[at] = true;
         for at in 0..self.places[number].len() {
@@ -347,7 +359,8 @@ impl<'c> Build<'c> {
     }
 
     fn target(&mut self, table: &Table, column: usize) -> Target {
-        let enumeration = table.columns[column].enumeration.as_ref().filter(|name| self.catalogue.enums.contains_key(*name));
+        let enumeration =
+            table.columns[column].enumeration.as_ref().filter(|name| self.catalogue.enums.contains_key(*name));
         let enumeration = enumeration.map(|name| {
             self.enums.iter().position(|known| known == name).unwrap_or_else(|| {
                 self.enums.push(name.clone());
@@ -359,7 +372,9 @@ impl<'c> Build<'c> {
 
     /// Adds a value path of a column below all rows paths of the table.
     fn value(&mut self, table: usize, path: &str, target: &Target) -> Result<()> {
-        let wrong = |why: &str| Error::config(format!("the path {path} of a column of {} {why}", self.catalogue.tables[table].name));
+        let wrong = |why: &str| {
+            Error::config(format!("the path {path} of a column of {} {why}", self.catalogue.tables[table].name))
+        };
         if target.several && target.data_type == Type::StringList {
             return Err(wrong("is one of several for a list"));
         }
@@ -425,7 +440,10 @@ impl<'c> Build<'c> {
                     if let Kind::Object(object) = &mut self.nodes[node].kind {
                         let slot = if is_set { &mut object.set } else { &mut object.identity };
                         if slot.replace(place).is_some() {
-                            return Err(Error::config(format!("two identities of {} are read from {path}", table.name)));
+                            return Err(Error::config(format!(
+                                "two identities of {} are read from {path}",
+                                table.name
+                            )));
                         }
                     }
                 }
@@ -484,14 +502,17 @@ impl<'c> Build<'c> {
             })
         };
         let paths: Vec<&str> = tables[number].rows.iter().map(|rows| rows.path.as_str()).collect();
-        let ancestors: Vec<usize> =
-            (0..tables.len()).filter(|&at| at != number && paths.iter().any(|path| is_above(&tables[at], path))).collect();
-        let above = paths.iter().map(|path| ancestors.iter().map(|&at| is_above(&tables[at], path)).collect()).collect();
+        let ancestors: Vec<usize> = (0..tables.len())
+            .filter(|&at| at != number && paths.iter().any(|path| is_above(&tables[at], path)))
+            .collect();
+        let above =
+            paths.iter().map(|path| ancestors.iter().map(|&at| is_above(&tables[at], path)).collect()).collect();
         (ancestors, above)
     }
 
     fn finish(self) -> Result<Plan> {
-        let wide = self.nodes.iter().find(|node| matches!(&node.kind, Kind::Object(object) if object.members.len() > 128));
+        let wide =
+            self.nodes.iter().find(|node| matches!(&node.kind, Kind::Object(object) if object.members.len() > 128));
         if let Some(node) = wide {
             return Err(Error::config(format!("the object {} has more than 128 known members", node.path)));
         }

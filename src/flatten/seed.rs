@@ -5,7 +5,9 @@
 //! in careful mode. What it does accept it writes exactly as careful mode would.
 
 use super::identity::kind_of_type;
-use super::plan::{IdentityField, IdentityPlace, IdentityPlan, Kind, Leaf, NodeId, Object, Plan, RowList, RowMap, Target};
+use super::plan::{
+    IdentityField, IdentityPlace, IdentityPlan, Kind, Leaf, NodeId, Object, Plan, RowList, RowMap, Target,
+};
 use super::rows::{Buffers, Fit, Scalar};
 use crate::schema::{Type, When};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -94,7 +96,8 @@ impl<'c> Context<'c> {
             // An id beside a set counts if no source as good has an id.
             let better = if supplied == 0 { identity.sources.len() } else { supplied - 1 };
             let number = self.buffers.tables[table].numbers.last().map(|&number| usize::from(number));
-            let sources = identity.sources[..better].iter().filter(|source| source.rows.is_none_or(|rows| Some(rows) == number));
+            let sources =
+                identity.sources[..better].iter().filter(|source| source.rows.is_none_or(|rows| Some(rows) == number));
             let mut outer = sources.filter_map(|source| source.outer);
             if outer.any(|column| self.buffers.text(table, column).is_some()) {
                 return Err(not_plain());
@@ -159,10 +162,11 @@ impl<'c> Context<'c> {
             }
         }
         if let Some(column) = object.endpoint {
-            let of_type = object.index.get("@odata.type").and_then(|&at| match &plan.nodes[object.members[at].node].kind {
-                Kind::Leaf(leaf) => self.buffers.text(table, leaf.targets[0].column),
-                _ => None,
-            });
+            let of_type =
+                object.index.get("@odata.type").and_then(|&at| match &plan.nodes[object.members[at].node].kind {
+                    Kind::Leaf(leaf) => self.buffers.text(table, leaf.targets[0].column),
+                    _ => None,
+                });
             if let Some(kind) = endpoint_kind(of_type, agent, other) {
                 self.buffers.put_text(table, column, kind);
             }
@@ -231,12 +235,20 @@ impl<'c> Context<'c> {
         }
     }
 
-    fn texts<'de, A: SeqAccess<'de>>(&mut self, node: NodeId, leaf: &Leaf, table: usize, mut list: A) -> Result<(), A::Error> {
+    fn texts<'de, A: SeqAccess<'de>>(
+        &mut self,
+        node: NodeId,
+        leaf: &Leaf,
+        table: usize,
+        mut list: A,
+    ) -> Result<(), A::Error> {
         let [target] = leaf.targets.as_slice() else { return Err(not_plain()) };
         if target.data_type != Type::StringList || target.rank > 0 || self.buffers.is_written(table, target.column) {
             return Err(not_plain());
         }
-        while let Some(()) = list.next_element_seed(Item { target, node, table, member: None, context: self.reborrow() })? {}
+        while let Some(()) =
+            list.next_element_seed(Item { target, node, table, member: None, context: self.reborrow() })?
+        {}
         let row = self.buffers.row(table);
         self.buffers.tables[table].columns[target.column].close_list(row);
         Ok(())
@@ -386,16 +398,22 @@ impl<'de> Visitor<'de> for Value<'_> {
             }
             Kind::Rows(rows) => {
                 let mut position = 0;
-                while let Some(()) = list.next_element_seed(Element { rows, position, context: self.context.reborrow() })? {
+                while let Some(()) =
+                    list.next_element_seed(Element { rows, position, context: self.context.reborrow() })?
+                {
                     position += 1;
                 }
                 Ok(())
             }
             Kind::MemberList { member, target } => {
                 let (table, node) = (self.table, self.node);
-                while let Some(()) =
-                    list.next_element_seed(Item { target, node, table, member: Some(member), context: self.context.reborrow() })?
-                {}
+                while let Some(()) = list.next_element_seed(Item {
+                    target,
+                    node,
+                    table,
+                    member: Some(member),
+                    context: self.context.reborrow(),
+                })? {}
                 let row = self.context.buffers.row(table);
                 self.context.buffers.tables[table].columns[target.column].close_list(row);
                 Ok(())
@@ -477,7 +495,13 @@ fn entries<'de, A: MapAccess<'de>>(rows: &RowMap, mut context: Context<'_>, mut 
                 if name.is_empty() || name == "@odata.type" {
                     map.next_value_seed(Vacant)?;
                 } else {
-                    map.next_value_seed(Entry { rows, key, value, position: written.rows - first, context: context.reborrow() })?;
+                    map.next_value_seed(Entry {
+                        rows,
+                        key,
+                        value,
+                        position: written.rows - first,
+                        context: context.reborrow(),
+                    })?;
                 }
             }
         }

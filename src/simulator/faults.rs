@@ -60,7 +60,7 @@ pub(super) fn transient(seed: u64, url: &str, attempt: u32) -> Option<Fault> {
         return None;
     }
     let dice = dice(seed, "transient", url, attempt);
-    if dice[0] % 8 == 0 {
+    if dice[0].is_multiple_of(8) {
         return Some(if dice[1] == 0 { Fault::Redirect } else { TRANSIENT[usize::from(dice[1]) % TRANSIENT.len()] });
     }
     None
@@ -69,7 +69,7 @@ pub(super) fn transient(seed: u64, url: &str, attempt: u32) -> Option<Fault> {
 /// How the lists of a record are spoilt at the first attempt.
 pub(super) fn of_list(seed: u64, url: &str, attempt: u32) -> Option<Fault> {
     let dice = dice(seed, "list", url, 0);
-    (attempt == 0 && dice[0] % 6 == 0).then(|| OF_LISTS[usize::from(dice[1]) % OF_LISTS.len()])
+    (attempt == 0 && dice[0].is_multiple_of(6)).then(|| OF_LISTS[usize::from(dice[1]) % OF_LISTS.len()])
 }
 
 fn dice(seed: u64, kind: &str, url: &str, attempt: u32) -> [u8; 32] {

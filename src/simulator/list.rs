@@ -61,7 +61,13 @@ impl Condition {
 }
 
 /// A page of the list; `None` for a filter that Graph would refuse.
-pub(super) fn page(store: &Store, now: DateTime<Utc>, filter: &str, skip: usize, size: usize) -> Option<(Vec<Value>, bool)> {
+pub(super) fn page(
+    store: &Store,
+    now: DateTime<Utc>,
+    filter: &str,
+    skip: usize,
+    size: usize,
+) -> Option<(Vec<Value>, bool)> {
     let conditions = conditions(filter)?;
     let mut rows: Vec<Stored> = store
         .ids()
@@ -86,7 +92,12 @@ mod tests {
 
     #[test]
     fn filters_are_those_of_the_documentation() {
-        assert_eq!(conditions("startDateTime ge 2026-11-01T00:00:00Z and startDateTime lt 2026-11-02T00:00:00Z").unwrap().len(), 2);
+        assert_eq!(
+            conditions("startDateTime ge 2026-11-01T00:00:00Z and startDateTime lt 2026-11-02T00:00:00Z")
+                .unwrap()
+                .len(),
+            2
+        );
         assert!(conditions("participants_v2/any(p:p/id eq 'x')").is_some());
         assert!(conditions("endDateTime lt 2026-11-01T00:00:00Z").is_none());
         assert!(conditions("version gt 1").is_none());

@@ -42,7 +42,7 @@ pub fn write_notification_log<'a>(
 }
 
 fn notification(settings: &Settings, id: &str, number: usize) -> Value {
-    let kind = if number % 2 == 0 { "#Microsoft.Graph.callRecord" } else { "#Microsoft.Graph.callrecord" };
+    let kind = if number.is_multiple_of(2) { "#Microsoft.Graph.callRecord" } else { "#Microsoft.Graph.callrecord" };
     let resource = format!("communications/callRecords/{id}");
     json!({
         "subscriptionId": "33333333-3333-4333-8333-333333333333",

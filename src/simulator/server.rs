@@ -251,7 +251,8 @@ impl Shared {
     }
 
     fn is_authorised(&self, headers: &HeaderMap) -> bool {
-        let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+        let token =
+            headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
         token.is_some_and(|token| lock(&self.tokens).contains(token))
     }
 
@@ -275,7 +276,9 @@ impl Shared {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let mut scopes = vec![Scope::Tenant];
         scopes.push(parts.first().map_or(Scope::List, |id| Scope::Record((*id).to_owned())));
-        if let Some(wait) = self.settings.throttle.then(|| lock(&self.throttle).count(&scopes, Instant::now())).flatten() {
+        if let Some(wait) =
+            self.settings.throttle.then(|| lock(&self.throttle).count(&scopes, Instant::now())).flatten()
+        {
             self.counters.throttled.fetch_add(1, Ordering::Relaxed);
             return retry_after(429, &format!("{:.3}", wait.as_secs_f64() + 0.001), headers);
         }
@@ -292,12 +295,12 @@ impl Shared {
             [id] => self.record(&asked(id)),
             [id, "sessions"] => self.sub_collection(&asked(id), "sessions", SESSIONS),
             [id, "participants_v2"] => self.sub_collection(&asked(id), "participants_v2", PARTICIPANTS),
-            _ => Err(answer::error(404, "ResourceNotFound", headers)),
+            _ => Err(boxed(404, "ResourceNotFound", headers)),
         };
         match answer {
             Ok(value) if fault == Some(Fault::Cut) => answer::cut(value),
             Ok(value) => answer::ok(value, headers),
-            Err(response) => response,
+            Err(response) => *response,
         }
     }
 
@@ -336,17 +339,17 @@ impl Shared {
         })
     }
 
-    fn stored(&self, asked: &Asked<'_>) -> Result<Stored, Response<Body>> {
+    fn stored(&self, asked: &Asked<'_>) -> Result<Stored, Refusal> {
         let stored = lock(&self.store).get(asked.id);
         let stored = stored.filter(|stored| stored.is_there(self.clock.now()));
-        let stored = stored.ok_or_else(|| answer::error(404, "NotFound", asked.headers))?;
+        let stored = stored.ok_or_else(|| Box::new(answer::error(404, "NotFound", asked.headers)))?;
         match stored.status {
-            Some(status) => Err(answer::error(status, "Refused", asked.headers)),
+            Some(status) => Err(boxed(status, "Refused", asked.headers)),
             None => Ok(stored),
         }
     }
 
-    fn record(&self, asked: &Asked<'_>) -> Result<Value, Response<Body>> {
+    fn record(&self, asked: &Asked<'_>) -> Result<Value, Refusal> {
         let stored = self.stored(asked)?;
         let mut members = (*stored.members).clone();
         let sessions = members.shift_remove("sessions");
@@ -364,9 +367,10 @@ impl Shared {
             Some("sessions($expand=segments)") => ("sessions", sessions, SESSIONS),
             Some("sessions") => ("sessions", sessions.map(without_segments), SESSIONS),
             Some("participants_v2") => ("participants_v2", participants, PARTICIPANTS),
-            Some(_) => return Err(answer::error(400, "BadRequest", asked.headers)),
+            Some(_) => return Err(boxed(400, "BadRequest", asked.headers)),
         };
-        let fault = self.settings.faults.then(|| faults::of_list(self.settings.seed, &asked.url, asked.attempt)).flatten();
+        let fault =
+            self.settings.faults.then(|| faults::of_list(self.settings.seed, &asked.url, asked.attempt)).flatten();
         if fault == Some(Fault::OtherVersion) {
             members.insert("version".to_owned(), json!(stored.version - 1));
         }
@@ -401,7 +405,7 @@ impl Shared {
         }
     }
 
-    fn sub_collection(&self, asked: &Asked<'_>, name: &str, size: usize) -> Result<Value, Response<Body>> {
+    fn sub_collection(&self, asked: &Asked<'_>, name: &str, size: usize) -> Result<Value, Refusal> {
         self.counters.pages.fetch_add(1, Ordering::Relaxed);
         let stored = self.stored(asked)?;
         let mut page = json!({"@odata.context": format!("{}/v1.0/$metadata#communications/callRecords('{}')/{name}", self.base, asked.id)});
@@ -412,7 +416,8 @@ impl Shared {
             return Ok(page);
         }
         let list = stored.members.get(name).cloned().unwrap_or_else(|| json!([]));
-        let list = if name == "sessions" && !asked.query.contains_key("$expand") { without_segments(list) } else { list };
+        let list =
+            if name == "sessions" && !asked.query.contains_key("$expand") { without_segments(list) } else { list };
         let list = list.as_array().cloned().unwrap_or_default();
         if list.len() > skip + size {
             page["@odata.nextLink"] = json!(self.link(asked, name, skip + size, None));
@@ -421,23 +426,32 @@ impl Shared {
         Ok(page)
     }
 
-    fn list(&self, query: &HashMap<String, String>, headers: &HeaderMap) -> Result<Value, Response<Body>> {
+    fn list(&self, query: &HashMap<String, String>, headers: &HeaderMap) -> Result<Value, Refusal> {
         self.counters.lists.fetch_add(1, Ordering::Relaxed);
         let filter = query.get("$filter").map(String::as_str).unwrap_or_default();
         let skip = query.get("$skiptoken").and_then(|s| s.parse().ok()).unwrap_or(0);
         let page = list::page(&lock(&self.store), self.clock.now(), filter, skip, list::PAGE);
-        let Some((mut rows, more)) = page else { return Err(answer::error(400, "BadRequest", headers)) };
+        let Some((mut rows, more)) = page else { return Err(boxed(400, "BadRequest", headers)) };
         if let Some(names) = query.get("$select") {
             rows.iter_mut().filter_map(Value::as_object_mut).for_each(|row| answer::select(row, names));
         }
         let mut body = json!({"@odata.context": format!("{}/v1.0/$metadata#communications/callRecords", self.base), "value": rows});
         if more {
-            let mut link = Url::parse(&format!("{}{ROOT}", self.base)).map_err(|_| answer::error(500, "Link", headers))?;
-            link.query_pairs_mut().append_pair("$filter", filter).append_pair("$skiptoken", &(skip + list::PAGE).to_string());
+            let mut link = Url::parse(&format!("{}{ROOT}", self.base)).map_err(|_| boxed(500, "Link", headers))?;
+            link.query_pairs_mut()
+                .append_pair("$filter", filter)
+                .append_pair("$skiptoken", &(skip + list::PAGE).to_string());
             body["@odata.nextLink"] = json!(link.as_str());
         }
         Ok(body)
     }
+}
+
+/// An answer that is not the record.
+type Refusal = Box<Response<Body>>;
+
+fn boxed(status: u16, code: &str, headers: &HeaderMap) -> Refusal {
+    Box::new(answer::error(status, code, headers))
 }
 
 fn retry_after(status: u16, value: &str, headers: &HeaderMap) -> Response<Body> {

@@ -1,7 +1,12 @@
 //! What the tests of the real binary share: a directory with a config, a log and
 //! a simulator that outlives single runs.
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses another part")]
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests write files and read JSON as they like")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests write files and read JSON as they like"
+)]
 
 use callrec::clock::Clock;
 use callrec::simulator::{self, Settings, Simulator};
@@ -94,7 +99,8 @@ impl Place {
     /// The command, with nothing of the caller's environment that it reads.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_callrec"));
-        for name in ["CALLREC_CONFIG", "CALLREC_OUTPUT__ROOT", "CALLREC_LOG_LEVEL", "CALLREC_LOG_FORMAT", "FAILPOINTS"] {
+        for name in ["CALLREC_CONFIG", "CALLREC_OUTPUT__ROOT", "CALLREC_LOG_LEVEL", "CALLREC_LOG_FORMAT", "FAILPOINTS"]
+        {
             command.env_remove(name);
         }
         command.arg("--config").arg(self.config()).args(arguments).current_dir(self.directory.path());
@@ -177,13 +183,20 @@ pub fn rows(root: &Path, table: &str, columns: &[&str]) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     visit(&root.join(table), &mut |path| {
         let file = fs::File::open(path).unwrap();
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+        let reader =
+            parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
         for batch in reader {
             let batch = batch.unwrap();
             let options = FormatOptions::new().with_null("null");
             let formatters: Vec<_> = columns
                 .iter()
-                .map(|c| ArrayFormatter::try_new(batch.column_by_name(c).unwrap_or_else(|| panic!("no column {c}")), &options).unwrap())
+                .map(|c| {
+                    ArrayFormatter::try_new(
+                        batch.column_by_name(c).unwrap_or_else(|| panic!("no column {c}")),
+                        &options,
+                    )
+                    .unwrap()
+                })
                 .collect();
             for row in 0..batch.num_rows() {
                 all.push(formatters.iter().map(|f| f.value(row).to_string()).collect());
@@ -259,7 +272,9 @@ impl Graph {
 
 /// A small record: so many sessions with a segment, a medium and a stream each.
 pub fn record(id: &str, version: i64, start: DateTime<Utc>, sessions: usize) -> Value {
-    let at = |minutes: i64| (start + chrono::TimeDelta::minutes(minutes)).to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let at = |minutes: i64| {
+        (start + chrono::TimeDelta::minutes(minutes)).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    };
     let user = |n: usize| format!("{n:08}-aaaa-4aaa-8aaa-aaaaaaaaaaaa");
     let session = |n: usize| {
         let caller = json!({
