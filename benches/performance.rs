@@ -32,9 +32,16 @@ fn main() {
     let in_memory: usize = lines.iter().map(Vec::len).sum();
 
     println!("# Performance\n");
-    println!("Made by `make bench`; do not edit. Wall times of one machine say little: trust the ratios, which compare passes");
+    println!(
+        "Made by `make bench`; do not edit. Wall times of one machine say little: trust the ratios, which compare passes"
+    );
     println!("over the same bytes in the same process, in alternation, medians of {ROUNDS} rounds.\n");
-    println!("Input: {records} generated records (seed {SEED}), {:.0} MB of JSON; the passes in memory take the first {} of them, {:.0} MB.", mega(bytes), lines.len(), mega(in_memory as u64));
+    println!(
+        "Input: {records} generated records (seed {SEED}), {:.0} MB of JSON; the passes in memory take the first {} of them, {:.0} MB.",
+        mega(bytes),
+        lines.len(),
+        mega(in_memory as u64)
+    );
     println!("Machine: {} cores, {}.\n", std::thread::available_parallelism().unwrap(), machine());
     passes(&lines, in_memory);
     whole(&input, work.path(), bytes);
@@ -76,7 +83,9 @@ fn head(path: &Path, bytes: usize) -> Vec<Vec<u8>> {
 
 fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned())).unwrap_or_else(|| "unknown processor".to_owned())
+    cpu.lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned()))
+        .unwrap_or_else(|| "unknown processor".to_owned())
 }
 
 /// Passes over records in memory, one thread.
@@ -115,7 +124,12 @@ fn passes(lines: &[Vec<u8>], bytes: usize) {
     println!("## Flattening in memory, one thread\n");
     println!("| pass | MB/s | x parse and skip of sonic-rs | x parse and skip of serde_json |\n|---|--:|--:|--:|");
     for ((name, _), seconds) in all.iter().zip(&medians) {
-        println!("| {name} | {:.0} | {:.2} | {:.2} |", bytes as f64 / 1e6 / seconds, seconds / medians[0], seconds / medians[1]);
+        println!(
+            "| {name} | {:.0} | {:.2} | {:.2} |",
+            bytes as f64 / 1e6 / seconds,
+            seconds / medians[0],
+            seconds / medians[1]
+        );
     }
     println!();
 }
@@ -142,7 +156,9 @@ fn tree(line: &[u8]) -> usize {
 /// The whole program on the whole input.
 fn whole(input: &Path, work: &Path, bytes: u64) {
     println!("## `callrec flatten`, the whole process\n");
-    println!("| what | wall s | CPU s | MB/s | x parse and skip, wall | peak MiB | output MB |\n|---|--:|--:|--:|--:|--:|--:|");
+    println!(
+        "| what | wall s | CPU s | MB/s | x parse and skip, wall | peak MiB | output MB |\n|---|--:|--:|--:|--:|--:|--:|"
+    );
     eprintln!("parse and skip of the whole file");
     let floor = skip_file(input);
     println!("| read, parse and skip (sonic-rs), one thread | {floor:.1} | | {:.0} | 1.00 | | |", mega(bytes) / floor);
