@@ -41,10 +41,11 @@ pub(crate) fn steps(path: &str) -> Vec<String> {
 }
 
 pub(crate) fn below(path: &str, step: &str) -> String {
-    match path {
-        "" => step.to_owned(),
-        _ => format!("{path}{BETWEEN}{step}"),
-    }
+    format!("{path}{BETWEEN}{step}")
+}
+
+pub(crate) fn path_below(path: &str, more: &[String]) -> String {
+    more.iter().fold(path.to_owned(), |path, step| below(&path, step))
 }
 
 /// The types of the catalogue's paths, positions as `[]`.
@@ -55,7 +56,7 @@ static TYPES: LazyLock<HashMap<String, Type>> = LazyLock::new(|| {
             let Source::Value(paths) = &column.source else { continue };
             for (rows, path) in table.rows.iter().flat_map(|rows| paths.iter().map(move |path| (rows, path))) {
                 let steps: Vec<_> = steps(&rows.path).into_iter().chain(steps(path)).collect();
-                let before = types.insert(steps.join(&BETWEEN.to_string()), column.data_type);
+                let before = types.insert(path_below("", &steps), column.data_type);
                 assert!(before.is_none_or(|before| before == column.data_type), "{path} has one type");
             }
         }
@@ -67,7 +68,7 @@ static TYPES: LazyLock<HashMap<String, Type>> = LazyLock::new(|| {
 /// with `[]` for positions.
 pub(crate) fn leaves(json: &Json, place: &[String]) -> Leaves {
     let mut leaves = Leaves::new();
-    walk(json, &mut String::new(), &mut place.join(&BETWEEN.to_string()), &mut leaves);
+    walk(json, &mut String::new(), &mut path_below("", place), &mut leaves);
     leaves
 }
 

