@@ -1,0 +1,26 @@
+//! The flatten core against two independent readings of what it owes: a builder
+//! that makes the record again from its rows, and a second, simple flattener.
+//!
+//! Random records come from the catalogue, by seed: a failure prints the seed
+//! and the record's number.
+
+mod cells;
+mod join_link;
+mod json;
+mod leaves;
+mod random;
+mod rebuild;
+mod simple;
+mod transactions;
+mod values;
+
+use callrec::flatten::{Flattener, Parser, Plan};
+use callrec::schema::Catalogue;
+use std::sync::{Arc, LazyLock};
+
+static PLAN: LazyLock<Arc<Plan>> =
+    LazyLock::new(|| Arc::new(Plan::compile(Catalogue::embedded()).expect("the catalogue compiles")));
+
+fn flattener(parser: Parser) -> Flattener {
+    Flattener::with_parser(Arc::clone(&PLAN), parser)
+}
