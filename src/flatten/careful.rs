@@ -114,7 +114,10 @@ impl Walk<'_> {
                     }
                 }
             } else if name.is_some_and(is_ignored) || raw::is_vacant(entry.value) && object.set.is_none() {
-            } else if object.set.is_some() && name.is_some_and(|name| name != "@odata.type") && raw::is_object(entry.value) {
+            } else if object.set.is_some()
+                && name.is_some_and(|name| name != "@odata.type")
+                && raw::is_object(entry.value)
+            {
                 set.kinds.push(entry);
             } else if fields.is_some_and(|fields| fields.iter().any(|field| Some(field.member.as_str()) == name)) {
                 identity.push(entry);

@@ -33,7 +33,8 @@ static ROOT: LazyLock<Known> = LazyLock::new(|| {
                     known = known.members.entry(step).or_default();
                 }
                 known.data_type = Some(column.data_type);
-                known.members_of_enum = column.enumeration.as_ref().map(|name| catalogue.enums[name].clone()).unwrap_or_default();
+                known.members_of_enum =
+                    column.enumeration.as_ref().map(|name| catalogue.enums[name].clone()).unwrap_or_default();
             }
         }
     }
@@ -52,45 +53,136 @@ pub(crate) struct Records {
     out: String,
 }
 
-const UNKNOWN: [&str; 9] = [
-    "zz", "newMember", "Ünï", "a/b", "q\\\"d", "", "@odata.type", "@microsoft.graph.tips", "\\ud800",
-];
+const UNKNOWN: [&str; 9] =
+    ["zz", "newMember", "Ünï", "a/b", "q\\\"d", "", "@odata.type", "@microsoft.graph.tips", "\\ud800"];
 const ANNOTATIONS: [&str; 3] = ["@odata.etag", "sessions@odata.context", "endDateTime@odata.type"];
 const TEXTS: [&str; 22] = [
-    "", "x", "u1", "u2", "ü😀", "quote\\\" back\\\\ slash\\/", "\\u0000\\u001f\\n", "\\ud83d\\ude00", "0001-01-01T00:00:00Z", "null",
-    "#microsoft.graph.callRecords.participantEndpoint", "#microsoft.graph.callRecords.serviceEndpoint",
-    "#microsoft.graph.callRecords.endpoint", "#microsoft.graph.userIdentity", "#microsoft.graph.communicationsGuestIdentity",
-    "main-audio", "main-video", "applicationsharing-video", "DATA", "PT1S", "2020-01-01T00:00:00Z", " ",
+    "",
+    "x",
+    "u1",
+    "u2",
+    "ü😀",
+    "quote\\\" back\\\\ slash\\/",
+    "\\u0000\\u001f\\n",
+    "\\ud83d\\ude00",
+    "0001-01-01T00:00:00Z",
+    "null",
+    "#microsoft.graph.callRecords.participantEndpoint",
+    "#microsoft.graph.callRecords.serviceEndpoint",
+    "#microsoft.graph.callRecords.endpoint",
+    "#microsoft.graph.userIdentity",
+    "#microsoft.graph.communicationsGuestIdentity",
+    "main-audio",
+    "main-video",
+    "applicationsharing-video",
+    "DATA",
+    "PT1S",
+    "2020-01-01T00:00:00Z",
+    " ",
 ];
 const IDS: [&str; 5] = ["u1", "u2", "u3", "U1", ""];
-const LABELS: [&str; 8] = ["main-audio", "main-video", "applicationsharing-video", "data", "Main-AUDIO", "x", "", "data2"];
+const LABELS: [&str; 8] =
+    ["main-audio", "main-video", "applicationsharing-video", "data", "Main-AUDIO", "x", "", "data2"];
 const LINKS: [&str; 5] = [
     "https://teams.microsoft.com/l/meetup-join/19%3ameeting_NmE%40thread.v2/0?context=%7b%22Tid%22%3a%22t-1%22%2c%22Oid%22%3a%22o-1%22%7d",
     "https://teams.microsoft.com/l/meetup-join/19:a@thread.v2/0?x=1&context=%7b%22Oid%22%3anull%7d#y",
-    "https://teams.microsoft.com/meet/123?p=x", "x?context=%7b", "/meetup-join//0?context=%ff",
+    "https://teams.microsoft.com/meet/123?p=x",
+    "x?context=%7b",
+    "/meetup-join//0?context=%ff",
 ];
 const TOKENS: [&str; 5] = ["NoSound", "Echo", "Ünï", "a/b", ""];
 const WILD: [&str; 24] = [
-    "null", "true", "false", "0", "-0.0", "1e400", "9007199254740993", "23.0", "1e2", "1.5", "99999999999999999999", "{}", "[]", "[null]",
-    "{\"a\":{\"b\":[1,\"\"]}}", "[{}]", "[1]", "[\"x\", 1]", "\"lone \\ud800\"", "\"\"", "\"soon\"", "{\"id\":\"u1\"}", "{\"@odata.etag\":1}", "[\"a\",null,\"\"]",
+    "null",
+    "true",
+    "false",
+    "0",
+    "-0.0",
+    "1e400",
+    "9007199254740993",
+    "23.0",
+    "1e2",
+    "1.5",
+    "99999999999999999999",
+    "{}",
+    "[]",
+    "[null]",
+    "{\"a\":{\"b\":[1,\"\"]}}",
+    "[{}]",
+    "[1]",
+    "[\"x\", 1]",
+    "\"lone \\ud800\"",
+    "\"\"",
+    "\"soon\"",
+    "{\"id\":\"u1\"}",
+    "{\"@odata.etag\":1}",
+    "[\"a\",null,\"\"]",
 ];
-const INTEGERS: [&str; 12] = ["0", "1", "500", "501", "-7", "23.0", "1e2", "4294967295", "2147483647", "9007199254740993", "-0.0", "12e-1"];
+const INTEGERS: [&str; 12] =
+    ["0", "1", "500", "501", "-7", "23.0", "1e2", "4294967295", "2147483647", "9007199254740993", "-0.0", "12e-1"];
 const FLOATS: [&str; 17] = [
-    "0", "0.1", "0.11", "0.15", "0.16", "2", "1.9", "7", "6.9", "50", "50.1", "-0.0", "1e2", "1e400", "9007199254740993", "0.30000000000000004", "1e-400",
+    "0",
+    "0.1",
+    "0.11",
+    "0.15",
+    "0.16",
+    "2",
+    "1.9",
+    "7",
+    "6.9",
+    "50",
+    "50.1",
+    "-0.0",
+    "1e2",
+    "1e400",
+    "9007199254740993",
+    "0.30000000000000004",
+    "1e-400",
 ];
 const DURATIONS: [&str; 18] = [
-    "PT0.03S", "PT0.031S", "PT0.5S", "PT0.501S", "PT0S", "PT1M", "P1DT2H3M4.5S", "-PT1.5S", "P2D", "PT0.000000001S", "PT1H4S", "PT0.016S",
-    "PT0.0000000001S", "P", "PT", "P1Y", "PT1.S", "PT1M1H",
+    "PT0.03S",
+    "PT0.031S",
+    "PT0.5S",
+    "PT0.501S",
+    "PT0S",
+    "PT1M",
+    "P1DT2H3M4.5S",
+    "-PT1.5S",
+    "P2D",
+    "PT0.000000001S",
+    "PT1H4S",
+    "PT0.016S",
+    "PT0.0000000001S",
+    "P",
+    "PT",
+    "P1Y",
+    "PT1.S",
+    "PT1M1H",
 ];
 const INSTANTS: [&str; 12] = [
-    "0001-01-01T00:00:00Z", "2020-02-25T18:52:21Z", "2020-02-25T18:52:21.2Z", "2020-02-25T18:52:21.2169889Z",
-    "2020-02-25T18:52:21.123456789-05:30", "2020-02-25T20:52:21+02:00", "1969-12-31T23:59:59.9999999Z", "0001-01-01T00:00:00.0Z",
-    "2020-02-30T00:00:00Z", "yesterday", "2020-02-25", "2020-02-25T18:52:21.1234567890Z",
+    "0001-01-01T00:00:00Z",
+    "2020-02-25T18:52:21Z",
+    "2020-02-25T18:52:21.2Z",
+    "2020-02-25T18:52:21.2169889Z",
+    "2020-02-25T18:52:21.123456789-05:30",
+    "2020-02-25T20:52:21+02:00",
+    "1969-12-31T23:59:59.9999999Z",
+    "0001-01-01T00:00:00.0Z",
+    "2020-02-30T00:00:00Z",
+    "yesterday",
+    "2020-02-25",
+    "2020-02-25T18:52:21.1234567890Z",
 ];
 
 impl Records {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { random: ChaCha8Rng::seed_from_u64(seed), number: 0, density: 0.0, wildness: 0.0, modern: false, out: String::new() }
+        Self {
+            random: ChaCha8Rng::seed_from_u64(seed),
+            number: 0,
+            density: 0.0,
+            wildness: 0.0,
+            modern: false,
+            out: String::new(),
+        }
     }
 
     fn below(&mut self, limit: usize) -> usize {
@@ -142,7 +234,9 @@ impl Records {
             };
             let twin = match name.as_str() {
                 "organizer" | "participants" => depth == 0,
-                _ if path.ends_with(".participants_v2") => !["id", "identity", "administrativeUnitInfos"].contains(&name.as_str()),
+                _ if path.ends_with(".participants_v2") => {
+                    !["id", "identity", "administrativeUnitInfos"].contains(&name.as_str())
+                }
                 "identity" => known.members.contains_key("associatedIdentity"),
                 _ => identities && is_container && at != only_kind,
             };
@@ -184,7 +278,8 @@ impl Records {
             let start = self.below(7);
             members.insert(at, ("startDateTime".into(), format!("\"{}\"", INSTANTS[1 + start % 6])));
             if !self.surprise(0.1) {
-                let version = ["1", "2.0", "\"3\"", "9007199254740993"][if self.surprise(1.0) { self.below(4) } else { 0 }];
+                let version =
+                    ["1", "2.0", "\"3\"", "9007199254740993"][if self.surprise(1.0) { self.below(4) } else { 0 }];
                 members.push(("version".into(), version.into()));
             }
         }
@@ -269,7 +364,9 @@ impl Records {
         let plain = self.wildness == 0.0;
         let text = match known.data_type.expect("a leaf") {
             Type::Boolean => self.one_of(&["true", "false"]).to_owned(),
-            Type::Int32 | Type::Int64 | Type::Decimal => self.one_of(&INTEGERS[..if plain { 5 } else { INTEGERS.len() }]).to_owned(),
+            Type::Int32 | Type::Int64 | Type::Decimal => {
+                self.one_of(&INTEGERS[..if plain { 5 } else { INTEGERS.len() }]).to_owned()
+            }
             Type::Float64 => self.one_of(&FLOATS[..if plain { 11 } else { FLOATS.len() }]).to_owned(),
             Type::Timestamp => format!("\"{}\"", self.one_of(&INSTANTS[..if plain { 7 } else { INSTANTS.len() }])),
             Type::DurationMs => format!("\"{}\"", self.one_of(&DURATIONS[..if plain { 12 } else { DURATIONS.len() }])),

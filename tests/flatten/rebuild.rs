@@ -14,8 +14,16 @@ use std::collections::HashMap;
 
 /// The fields of an identity, as its columns end.
 pub(crate) const FIELDS: [&str; 10] = [
-    "id", "display_name", "tenant_id", "user_principal_name", "email", "ip_address", "application_type", "hidden",
-    "azure_communication_services_resource_id", "odata_type",
+    "id",
+    "display_name",
+    "tenant_id",
+    "user_principal_name",
+    "email",
+    "ip_address",
+    "application_type",
+    "hidden",
+    "azure_communication_services_resource_id",
+    "odata_type",
 ];
 
 /// Rows of one record, by table.
@@ -44,7 +52,8 @@ pub(crate) fn record(tables: &RecordRows, unnamed: usize) -> Json {
 /// Which of the table's rows paths a row is of: by the constants, or by what
 /// the identities of the record's rows say.
 fn rows_path(table: &Table, row: &Row, all: &[Row], unnamed: usize) -> usize {
-    let constants = |rows: &Rows| rows.constants.iter().all(|(name, value)| row.get(name).and_then(Cell::text) == Some(value));
+    let constants =
+        |rows: &Rows| rows.constants.iter().all(|(name, value)| row.get(name).and_then(Cell::text) == Some(value));
     if table.rows.len() == 1 || !table.rows[0].constants.is_empty() {
         return table.rows.iter().position(constants).expect("a rows path with these constants");
     }
@@ -121,7 +130,8 @@ fn put(object: &mut Json, path: &[String], cell: &Cell, data_type: Type) {
         Cell::List(texts) => {
             let split = path.iter().position(|step| step == "[]").unwrap_or(path.len());
             for (position, text) in texts.iter().enumerate() {
-                let element = [&path[..split], &[format!("#{position}")], path.get(split + 1..).unwrap_or(&[])].concat();
+                let element =
+                    [&path[..split], &[format!("#{position}")], path.get(split + 1..).unwrap_or(&[])].concat();
                 *at(object, &element) = text.clone().map_or(Json::Null, Json::Text);
             }
             return;

@@ -35,9 +35,14 @@ pub(crate) fn flatten(record: &Json) -> Vec<Vec<(Row, Leaves)>> {
         let mut rows: Vec<Made> = Vec::new();
         for (from, path) in table.rows.iter().enumerate() {
             if path.when == When::Always || rows.is_empty() {
-                find(record, &steps(&path.path), &mut (String::new(), Vec::new()), &mut |object, path, positions, key| {
-                    rows.push(Made { object, from, path, positions, key, cells: Row::new(), extra: Leaves::new() });
-                });
+                find(
+                    record,
+                    &steps(&path.path),
+                    &mut (String::new(), Vec::new()),
+                    &mut |object, path, positions, key| {
+                        rows.push(Made { object, from, path, positions, key, cells: Row::new(), extra: Leaves::new() });
+                    },
+                );
             }
         }
         for row in &mut rows {
@@ -127,7 +132,9 @@ impl<'a> Simple<'a> {
             let cell = match &column.source {
                 Source::Value(_) if is_of_identity(table, &column.name) => None,
                 Source::Value(paths) => self.value(table, column, paths, row),
-                Source::Constant => table.rows[row.from].constants.get(&column.name).map(|text| Cell::Text(text.clone())),
+                Source::Constant => {
+                    table.rows[row.from].constants.get(&column.name).map(|text| Cell::Text(text.clone()))
+                }
                 _ if is_position(column) => positions.next().map(Cell::Integer),
                 _ => None,
             };
@@ -151,7 +158,9 @@ impl<'a> Simple<'a> {
             let path = steps(path);
             if let Some(list) = path.iter().position(|step| step == "[]") {
                 let Json::List(elements) = get(row.object, &path[..list])? else { return None };
-                let text = |element: &Json| element.get(&path[list + 1])?.text().filter(|text| !text.is_empty()).map(str::to_owned);
+                let text = |element: &Json| {
+                    element.get(&path[list + 1])?.text().filter(|text| !text.is_empty()).map(str::to_owned)
+                };
                 let texts: Vec<_> = elements.iter().map(text).collect();
                 for at in (0..texts.len()).filter(|&at| texts[at].is_some()) {
                     let place = path_below(&row.path, &path[..list]);
@@ -177,17 +186,30 @@ impl<'a> Simple<'a> {
 
     fn identity(&mut self, table: &Table, identity: &Identity, row: &mut Made<'a>) {
         let name = |field: &str| format!("{}_{field}", identity.prefix);
-        let sources: Vec<_> = identity.sources.iter().map(|source| source.rows.is_none_or(|rows| rows == row.from).then_some(source)).collect();
-        let object = |at: usize| sources[at]?.object.as_ref().and_then(|path| get(row.object, &steps(path))).filter(|json| json.is_object());
+        let sources: Vec<_> = identity
+            .sources
+            .iter()
+            .map(|source| source.rows.is_none_or(|rows| rows == row.from).then_some(source))
+            .collect();
+        let object = |at: usize| {
+            sources[at]?.object.as_ref().and_then(|path| get(row.object, &steps(path))).filter(|json| json.is_object())
+        };
         let set = |at: usize| -> Vec<&(String, Json)> {
             let Some(path) = sources[at].and_then(|source| source.set.as_ref()) else { return Vec::new() };
             let path = steps(path);
             let members = get(row.object, &path).map(Json::members).unwrap_or_default();
-            let is_kind = |name: &str, value: &Json| value.is_object() && !name.contains(crate::json::HALF) && name != "@odata.type";
-            members.iter().filter(|(name, value)| is_kind(name, value) && !is_ignored(name) && !is_column(table, &path, name)).collect()
+            let is_kind = |name: &str, value: &Json| {
+                value.is_object() && !name.contains(crate::json::HALF) && name != "@odata.type"
+            };
+            members
+                .iter()
+                .filter(|(name, value)| is_kind(name, value) && !is_ignored(name) && !is_column(table, &path, name))
+                .collect()
         };
         let all = || 0..sources.len();
-        let text = |json: &Json, member: &str| json.get(member).and_then(Json::text).filter(|text| !text.is_empty()).map(str::to_owned);
+        let text = |json: &Json, member: &str| {
+            json.get(member).and_then(Json::text).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
         let associated = all().find_map(|at| text(object(at)?, "id"));
         let same = |member: &&(String, Json)| associated.is_some() && text(&member.1, "id") == associated;
         let kind = all()
@@ -244,7 +266,9 @@ impl<'a> Simple<'a> {
             for column in &table.columns {
                 let row = &self.tables[rows][at];
                 let made = match &column.source {
-                    Source::Inherited { table, column } => self.parent(table, &row.positions).and_then(|row| row.cells.get(column).cloned()),
+                    Source::Inherited { table, column } => {
+                        self.parent(table, &row.positions).and_then(|row| row.cells.get(column).cloned())
+                    }
                     Source::Derived(derive) => self.function(derive, column, row),
                     _ => None,
                 };
@@ -282,16 +306,23 @@ impl<'a> Simple<'a> {
                 _ => None,
             },
             "quality" => quality(&row.cells).and_then(|(quality, _)| said(quality)),
-            "poor_reasons" => quality(&row.cells).map(|(_, reasons)| Cell::List(reasons.iter().map(|&reason| Some(reason.to_owned())).collect())),
+            "poor_reasons" => quality(&row.cells)
+                .map(|(_, reasons)| Cell::List(reasons.iter().map(|&reason| Some(reason.to_owned())).collect())),
             "sender" | "receiver" => {
                 let sender = row.cells.get("sender_side")?.text()?;
                 let other = if sender == "caller" { "callee" } else { "caller" };
                 let side = if derive.function == "sender" { sender } else { other };
                 let from = if derive.arguments[0] == "network" {
-                    return self.parent("media", &row.positions)?.cells.get(&format!("{side}_network_{}", derive.arguments[1])).cloned();
+                    return self
+                        .parent("media", &row.positions)?
+                        .cells
+                        .get(&format!("{side}_network_{}", derive.arguments[1]))
+                        .cloned();
                 } else {
-                    let (segment, session) = (self.parent("segments", &row.positions)?, self.parent("sessions", &row.positions)?);
-                    let only = self.tables[3].iter().filter(|row| row.positions.starts_with(&session.positions)).count() == 1;
+                    let (segment, session) =
+                        (self.parent("segments", &row.positions)?, self.parent("sessions", &row.positions)?);
+                    let only =
+                        self.tables[3].iter().filter(|row| row.positions.starts_with(&session.positions)).count() == 1;
                     let has = |row: &Made| row.cells.contains_key(&format!("{side}_endpoint_kind"));
                     if has(segment) { segment } else { Some(session).filter(|_| only)? }
                 };
@@ -323,8 +354,16 @@ impl<'a> Simple<'a> {
     /// Every leaf that is left belongs to the innermost row around it.
     fn extras(&mut self) {
         for (path, leaf) in std::mem::take(&mut self.left) {
-            let inside = |row: &Made| row.path.is_empty() || path == row.path || path.starts_with(&format!("{}{BETWEEN}", row.path));
-            let row = self.tables.iter_mut().flatten().filter(|row| inside(row)).max_by_key(|row| row.path.len()).expect("the call");
+            let inside = |row: &Made| {
+                row.path.is_empty() || path == row.path || path.starts_with(&format!("{}{BETWEEN}", row.path))
+            };
+            let row = self
+                .tables
+                .iter_mut()
+                .flatten()
+                .filter(|row| inside(row))
+                .max_by_key(|row| row.path.len())
+                .expect("the call");
             let rest = &path[row.path.len()..];
             let name = if row.key.is_some() { below("", "value") + rest } else { rest.to_owned() };
             row.extra.insert(name, leaf);
@@ -339,7 +378,10 @@ fn depth(table: usize) -> usize {
 /// Whether a member of an object is a plain column's, or on the way to one.
 fn is_column(table: &Table, path: &[String], name: &str) -> bool {
     table.columns.iter().filter(|column| !is_of_identity(table, &column.name)).any(|column| match &column.source {
-        Source::Value(paths) => paths.iter().map(|path| steps(path)).any(|steps| steps.starts_with(path) && steps.get(path.len()).is_some_and(|step| step == name)),
+        Source::Value(paths) => paths
+            .iter()
+            .map(|path| steps(path))
+            .any(|steps| steps.starts_with(path) && steps.get(path.len()).is_some_and(|step| step == name)),
         _ => false,
     })
 }
@@ -385,7 +427,11 @@ fn quality(cells: &Row) -> Option<(&'static str, Vec<&'static str>)> {
         metric("average_video_frame_rate").map(|rate| ("frame_rate", rate < least)),
         over("post_forward_error_correction_packet_loss_rate", "post_fec_packet_loss", 0.15),
     ];
-    let measured: Vec<_> = if kind == "audio" { audio.into_iter().flatten().collect() } else { pictures.into_iter().flatten().take(1).collect() };
+    let measured: Vec<_> = if kind == "audio" {
+        audio.into_iter().flatten().collect()
+    } else {
+        pictures.into_iter().flatten().take(1).collect()
+    };
     if packets == Some(0) || measured.is_empty() {
         return Some(("unclassified", Vec::new()));
     }
@@ -399,13 +445,21 @@ fn quality(cells: &Row) -> Option<(&'static str, Vec<&'static str>)> {
 }
 
 /// Compares cells column by column, and `extra_json` by its leaves.
-fn assert_same(text: &str, tables: &RecordRows) {
+pub(crate) fn assert_same(text: &str, tables: &RecordRows) {
     for ((table, made), rows) in Catalogue::embedded().tables.iter().zip(flatten(&Json::parse(text))).zip(tables) {
         assert_eq!(made.len(), rows.len(), "rows of {}: {text}", table.name);
         // Both sides of one parent come in the order of the record.
         let key = |row: &Row| {
-            let positions: Vec<_> = table.columns.iter().filter(|column| is_position(column)).map(|column| row.get(&column.name).and_then(Cell::integer)).collect();
-            let names: Vec<_> = ["side", "level", "token"].iter().map(|name| row.get(*name).and_then(Cell::text).map(str::to_owned)).collect();
+            let positions: Vec<_> = table
+                .columns
+                .iter()
+                .filter(|column| is_position(column))
+                .map(|column| row.get(&column.name).and_then(Cell::integer))
+                .collect();
+            let names: Vec<_> = ["side", "level", "token"]
+                .iter()
+                .map(|name| row.get(*name).and_then(Cell::text).map(str::to_owned))
+                .collect();
             (positions, names)
         };
         let (mut made, mut rows) = (made, rows.clone());
@@ -417,7 +471,14 @@ fn assert_same(text: &str, tables: &RecordRows) {
             let held = row.remove("extra_json").map_or(Json::Null, |cell| Json::parse(cell.text().unwrap()));
             let place = row.get("side").and_then(Cell::text).map_or(0, |side| {
                 let level = row.get("level");
-                table.rows.iter().position(|rows| rows.constants["side"] == side && rows.constants.get("level").map(String::as_str) == level.and_then(Cell::text)).unwrap()
+                table
+                    .rows
+                    .iter()
+                    .position(|rows| {
+                        rows.constants["side"] == side
+                            && rows.constants.get("level").map(String::as_str) == level.and_then(Cell::text)
+                    })
+                    .unwrap()
             });
             for column in &table.columns {
                 let (left, right) = (expected.get(&column.name), row.get(&column.name));

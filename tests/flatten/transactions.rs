@@ -94,7 +94,8 @@ fn flushes_may_come_anywhere() {
 #[test]
 fn drift_is_counted_by_path_and_kept_paths_are_none() {
     let record = |rest: &str| format!(r#"{{"id":"a","startDateTime":"2020-02-25T18:52:21Z","version":1{rest}}}"#);
-    let counts = |known: &[(&str, u64)]| known.iter().map(|&(path, count)| (path.to_owned(), count)).collect::<BTreeMap<_, _>>();
+    let counts =
+        |known: &[(&str, u64)]| known.iter().map(|&(path, count)| (path.to_owned(), count)).collect::<BTreeMap<_, _>>();
     // What is served, unknown members, unknown enum members, misfits.
     type Case<'a> = (&'a str, &'a [(&'a str, u64)], &'a [(&'a str, u64)], &'a [(&'a str, u64)]);
     let cases: [Case; 10] = [
@@ -107,9 +108,16 @@ fn drift_is_counted_by_path_and_kept_paths_are_none() {
         (r#","participants_v2":[{"id":"u"}],"participants":[{"user":{"id":"u"}}]"#, &[], &[], &[]),
         (r#","sessions":{"a":1}"#, &[], &[], &[("sessions[]", 1)]),
         (r#","sessions":[{},7,null]"#, &[], &[], &[("sessions[]", 1)]),
-        (r#","sessions":[{"caller":{"feedback":{"tokens":{"a":true,"b":"yes"}}}}]"#, &[], &[], &[("sessions[].caller.feedback.tokens{}", 1)]),
+        (
+            r#","sessions":[{"caller":{"feedback":{"tokens":{"a":true,"b":"yes"}}}}]"#,
+            &[],
+            &[],
+            &[("sessions[].caller.feedback.tokens{}", 1)],
+        ),
     ];
-    for ((rest, unknown, members, misfits), parser) in cases.iter().flat_map(|case| PARSERS.map(|parser| (case, parser))) {
+    for ((rest, unknown, members, misfits), parser) in
+        cases.iter().flat_map(|case| PARSERS.map(|parser| (case, parser)))
+    {
         let mut flattener = flattener(parser);
         flattener.push(record(rest).as_bytes()).expect("a record");
         let drift = flattener.take_drift();
@@ -142,7 +150,9 @@ enum Change {
 
 fn change() -> impl Strategy<Value = Change> {
     let at = any::<prop::sample::Index>;
-    let tokens = prop::sample::select(vec!["{", "}", "[", "]", ",", ":", "\"", "\\", "null", "1e999", "-", "\\ud800", "\u{feff}", "\0", "{\"a\":", "[["]);
+    let tokens = prop::sample::select(vec![
+        "{", "}", "[", "]", ",", ":", "\"", "\\", "null", "1e999", "-", "\\ud800", "\u{feff}", "\0", "{\"a\":", "[[",
+    ]);
     let byte = prop_oneof![any::<u8>(), prop::sample::select(b"{}[],:\"\\0-eE.ntf ".to_vec())];
     prop_oneof![
         (at(), byte).prop_map(|(at, byte)| Change::Replace(at, byte)),

@@ -27,7 +27,8 @@ pub(crate) fn duration_ms(text: &str) -> Option<f64> {
     if time == Some("") || (time.is_none() && date.is_empty()) {
         return None;
     }
-    let nanos = components(date, &[('D', 86_400)])? + components(time.unwrap_or(""), &[('H', 3_600), ('M', 60), ('S', 1)])?;
+    let nanos =
+        components(date, &[('D', 86_400)])? + components(time.unwrap_or(""), &[('H', 3_600), ('M', 60), ('S', 1)])?;
     let ms: f64 = format!("{sign}{}.{:06}", nanos / 1_000_000, nanos % 1_000_000).parse().ok()?;
     Some(ms + 0.0)
 }
@@ -94,7 +95,9 @@ pub(crate) fn float(raw: &str) -> Option<f64> {
 fn values_are_read() {
     assert_eq!(instant("1970-01-01T01:00:00.0000019+01:00"), Some(1));
     assert_eq!(instant("0001-01-01T00:00:00Z"), Some(YEAR_ONE));
-    for text in ["1970-01-01", "1970-01-01T00:00:60Z", "1970-01-01T00:00:00", "1970-02-30T00:00:00Z", "1970-01-01T00:00:00.Z"] {
+    for text in
+        ["1970-01-01", "1970-01-01T00:00:60Z", "1970-01-01T00:00:00", "1970-02-30T00:00:00Z", "1970-01-01T00:00:00.Z"]
+    {
         assert_eq!(instant(text), None, "{text}");
     }
     assert_eq!(duration_ms("-P1DT1H1M1.5S"), Some(-90_061_500.0));
