@@ -3,7 +3,8 @@
 
 use super::drift::Drift;
 use super::extra::{Extra, Members};
-use super::plan::{IdentityPlace, IdentityPlan, Plan};
+use super::identity_plan::IdentityPlan;
+use super::plan::{IdentityPlace, Plan};
 use super::raw::{self, Entry};
 use super::rows::{Buffers, Fit};
 use serde_json::value::RawValue;
@@ -132,8 +133,8 @@ pub(crate) fn resolve<'a>(
     }
     let id = identity.fields.iter().position(|field| field.member == "id").and_then(|at| origins[at]);
     let home = id.map(Origin::source).or_else(|| origins.iter().flatten().map(|origin| origin.source()).min());
-    if let (Some(column), Some(home)) = (identity.source, home) {
-        buffers.put_text(table, column, &identity.sources[home].name);
+    if let (Some(column), Some(named)) = (identity.source, home.or_else(|| identity.bound_to(number))) {
+        buffers.put_text(table, column, &identity.sources[named].name);
     }
     keep(identity, &supplies, (kind.as_deref(), home), &origins, extra, drift);
 }

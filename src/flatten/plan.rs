@@ -4,6 +4,7 @@
 //! other, and named functions that are not known.
 
 use super::derive;
+use super::identity_plan::{self, IdentityField, IdentityPlan, SourcePlan};
 use super::path::{Segment, Shape, segments};
 use crate::error::{Error, Result};
 use crate::schema::{Catalogue, Identity, Source, Table, Type, When};
@@ -137,52 +138,6 @@ pub(crate) struct TablePlan {
     /// Order in which unbuffered columns are made.
     pub(crate) order: Vec<usize>,
 }
-
-#[derive(Debug)]
-pub(crate) struct IdentityPlan {
-    pub(crate) kind: Option<usize>,
-    pub(crate) source: Option<usize>,
-    /// Member of an identity object, its column and type.
-    pub(crate) fields: Vec<IdentityField>,
-    pub(crate) sources: Vec<SourcePlan>,
-}
-
-#[derive(Debug)]
-pub(crate) struct IdentityField {
-    pub(crate) member: String,
-    pub(crate) target: Target,
-}
-
-#[derive(Debug)]
-pub(crate) struct SourcePlan {
-    pub(crate) name: String,
-    pub(crate) rows: Option<usize>,
-    pub(crate) object: Option<Vec<String>>,
-    pub(crate) set: Option<Vec<String>>,
-    /// The column that holds the id beside the set.
-    pub(crate) outer: Option<usize>,
-}
-
-impl IdentityPlan {
-    pub(crate) fn id(&self) -> Option<usize> {
-        self.fields.iter().find(|field| field.member == "id").map(|field| field.target.column)
-    }
-}
-
-/// Suffixes of an identity's columns and the member of the identity that each
-/// one holds.
-const IDENTITY_FIELDS: [(&str, &str); 10] = [
-    ("id", "id"),
-    ("display_name", "displayName"),
-    ("tenant_id", "tenantId"),
-    ("user_principal_name", "userPrincipalName"),
-    ("email", "email"),
-    ("ip_address", "ipAddress"),
-    ("application_type", "applicationType"),
-    ("hidden", "hidden"),
-    ("azure_communication_services_resource_id", "azureCommunicationServicesResourceId"),
-    ("odata_type", "@odata.type"),
-];
 
 impl Plan {
     /// Compiles the record tables of `catalogue`.
@@ -469,7 +424,7 @@ impl<'c> Build<'c> {
         };
         let (kind, source) = (column("kind"), column("source"));
         let columns: Vec<_> =
-            IDENTITY_FIELDS.iter().filter_map(|(suffix, member)| Some((*member, column(suffix)?))).collect();
+            identity_plan::FIELDS.iter().filter_map(|(suffix, member)| Some((*member, column(suffix)?))).collect();
         let fields = columns
             .into_iter()
             .map(|(member, at)| IdentityField { member: member.to_owned(), target: self.target(table, at) })
