@@ -4,6 +4,7 @@
 //! followed or overwritten by surprise, and what must survive a power loss is
 //! synced together with its directory.
 
+use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
@@ -93,11 +94,21 @@ pub fn append_file(path: &Path, modes: Modes) -> Result<File> {
 /// # Errors
 /// Any failure of the file system, by class I/O.
 pub fn write_atomically(path: &Path, bytes: &[u8], modes: Modes) -> Result<()> {
+    write_atomically_past(path, bytes, modes, "file::renaming")
+}
+
+/// As [`write_atomically`], with a crash point between the temporary file and
+/// its rename.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn write_atomically_past(path: &Path, bytes: &[u8], modes: Modes, point: &'static str) -> Result<()> {
     let temporary = path.with_extension("tmp");
     remove_if_there(&temporary)?;
     let mut file = create_file(&temporary, modes)?;
     file.write_all(bytes).map_err(|e| Error::io("write", &temporary, e))?;
     file.sync_all().map_err(|e| Error::io("sync", &temporary, e))?;
+    crash_point(point);
     rename(&temporary, path)?;
     sync_directory(path.parent().unwrap_or_else(|| Path::new("")))
 }

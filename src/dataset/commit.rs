@@ -164,7 +164,7 @@ impl Commit {
             serde_json::to_vec(self).map_err(|e| Error::config("Cannot write a commit record").because(e))?;
         bytes.push(b'\n');
         crash_point("commit::before");
-        files::write_atomically(&record_path(layout, self.number), &bytes, PRIVATE)?;
+        files::write_atomically_past(&record_path(layout, self.number), &bytes, PRIVATE, "commit::renaming")?;
         crash_point("commit::written");
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Commit {
     /// # Errors
     /// Any failure of the file system, by class I/O.
     pub fn mark_published(&self, layout: &Layout) -> Result<()> {
-        files::write_atomically(&mark_path(layout, self.number), b"", PRIVATE)
+        files::write_atomically_past(&mark_path(layout, self.number), b"", PRIVATE, "publish::marking")
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A record in a file may have the member `@callrec.simulator`, which is not
 //! served: `{"status": 403}` refuses it, `{"available_at": "…"}` says from when
-//! on it is there, `{"raw_id": "…"}` under which id it is served.
+//! on it is there, `{"raw_id": "…"}` under which id it is served, and
+//! `{"start": "…"}` when it began if the record itself does not tell.
 
 use super::generator;
 use super::settings::Settings;
@@ -33,7 +34,7 @@ impl Stored {
     fn new(mut members: Map<String, Value>) -> Option<(String, Self)> {
         let hints = members.remove(HINTS).unwrap_or_default();
         let instant = |value: Option<&Value>| value?.as_str()?.parse::<DateTime<Utc>>().ok();
-        let start = instant(members.get("startDateTime"))?;
+        let start = instant(hints.get("start").or_else(|| members.get("startDateTime")))?;
         let end = instant(members.get("endDateTime")).unwrap_or(start);
         let id = hints.get("raw_id").or_else(|| members.get("id"))?.as_str()?.to_ascii_lowercase();
         let stored = Self {
