@@ -170,10 +170,16 @@ impl Walk<'_> {
     }
 
     /// Reads the value of a node; gives what no column holds of it.
-    fn value<'a>(&mut self, node: NodeId, value: &'a RawValue, quiet: bool, frame: &mut Frame<'a>) -> Option<Extra<'a>> {
+    fn value<'a>(
+        &mut self,
+        node: NodeId,
+        value: &'a RawValue,
+        quiet: bool,
+        frame: &mut Frame<'a>,
+    ) -> Option<Extra<'a>> {
         let plan = self.plan;
         let quiet = quiet || plan.nodes[node].quiet;
-        let left = match &plan.nodes[node].kind {
+        match &plan.nodes[node].kind {
             Kind::Leaf(leaf) => return self.leaf(node, leaf, value, quiet, frame),
             Kind::Object(_) if raw::is_object(value) => {
                 return self.object(node, raw::entries(value), quiet, frame).into_extra();
@@ -189,16 +195,22 @@ impl Walk<'_> {
                 self.misfit(node, quiet);
                 Some(Extra::Raw(value.get()))
             }
-        };
-        left
+        }
     }
 
-    fn leaf<'a>(&mut self, node: NodeId, leaf: &Leaf, value: &'a RawValue, quiet: bool, frame: &mut Frame<'a>) -> Option<Extra<'a>> {
+    fn leaf<'a>(
+        &mut self,
+        node: NodeId,
+        leaf: &Leaf,
+        value: &'a RawValue,
+        quiet: bool,
+        frame: &mut Frame<'a>,
+    ) -> Option<Extra<'a>> {
         let mut left = false;
         let mut misfit = false;
         for target in &leaf.targets {
             if target.data_type == Type::StringList && raw::is_list(value) {
-                misfit |= !self.texts(node, target, value, quiet, frame.table);
+                misfit |= !self.texts(node, target, value, frame.table);
             } else if raw::is_vacant(value) {
             } else if target.several {
                 frame.several.push((target.clone(), node, value));
@@ -208,7 +220,7 @@ impl Walk<'_> {
                 left |= lower != id;
                 self.buffers.put(self.plan, frame.table, target, Scalar::Text(&lower));
             } else {
-                misfit |= self.cell(node, target, value, quiet, frame.table) == Fit::Misfit;
+                misfit |= self.cell(node, target, value, frame.table) == Fit::Misfit;
             }
         }
         if misfit && !raw::is_vacant(value) {
@@ -218,28 +230,28 @@ impl Walk<'_> {
         left.then_some(Extra::Raw(value.get()))
     }
 
-    fn cell(&mut self, node: NodeId, target: &Target, value: &RawValue, quiet: bool, table: usize) -> Fit {
+    fn cell(&mut self, node: NodeId, target: &Target, value: &RawValue, table: usize) -> Fit {
         let fit = raw::with_scalar(value, |scalar| self.buffers.put(self.plan, table, target, scalar));
         let fit = fit.unwrap_or(Fit::Misfit);
-        if fit == Fit::NewMember && !quiet {
+        if fit == Fit::NewMember {
             self.drift.unknown_enum_member(&self.plan.nodes[node].path);
         }
         fit
     }
 
     /// Writes a list of texts, if it is one.
-    fn texts(&mut self, node: NodeId, target: &Target, value: &RawValue, quiet: bool, table: usize) -> bool {
+    fn texts(&mut self, node: NodeId, target: &Target, value: &RawValue, table: usize) -> bool {
         let text = |element: &'_ RawValue| match element.get() {
             "null" => Some(None),
             _ => raw::text(element).map(|text| Some(text.into_owned())),
         };
         let texts: Option<Vec<_>> = raw::elements(value).into_iter().map(text).collect();
         let Some(texts) = texts else { return false };
-        self.list(node, target, &texts, quiet, table);
+        self.list(node, target, &texts, table);
         true
     }
 
-    fn list(&mut self, node: NodeId, target: &Target, texts: &[Option<String>], quiet: bool, table: usize) {
+    fn list(&mut self, node: NodeId, target: &Target, texts: &[Option<String>], table: usize) {
         let row = self.buffers.row(table);
         let column = &mut self.buffers.tables[table].columns[target.column];
         if column.is_written(row) {
@@ -248,7 +260,6 @@ impl Walk<'_> {
         for text in texts {
             let text = text.as_deref().filter(|text| !text.is_empty());
             if let (Some(text), Some(known)) = (text, target.enumeration)
-                && !quiet
                 && !self.plan.is_member(known, text)
             {
                 self.drift.unknown_enum_member(&self.plan.nodes[node].path);
@@ -299,7 +310,7 @@ impl Walk<'_> {
                 left.put(position, extra);
             }
         }
-        self.list(node, target, &texts, quiet, table);
+        self.list(node, target, &texts, table);
         left.into_extra()
     }
 
@@ -337,7 +348,7 @@ impl Walk<'_> {
             self.buffers.open(self.plan, map.table, map.number, position);
             self.buffers.put_text(map.table, key, name);
             position += 1;
-            if self.cell(node, target, entry.value, quiet, map.table) == Fit::Misfit {
+            if self.cell(node, target, entry.value, map.table) == Fit::Misfit {
                 self.misfit(node, quiet);
                 let mut extra = Members::default();
                 extra.add("\"value\"".into(), Extra::Raw(entry.value.get()));
@@ -355,7 +366,7 @@ impl Walk<'_> {
             let paths = &self.plan.tables[table].paths[group[0].0.column];
             let mut taken = None;
             for (target, node, value) in group {
-                let fit = if taken.is_some() { Fit::Misfit } else { self.cell(*node, target, value, false, table) };
+                let fit = if taken.is_some() { Fit::Misfit } else { self.cell(*node, target, value, table) };
                 match fit {
                     Fit::Held | Fit::NewMember => {
                         taken = Some(target.rank);
@@ -378,4 +389,3 @@ impl Walk<'_> {
         }
     }
 }
-

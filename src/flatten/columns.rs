@@ -135,12 +135,19 @@ pub(crate) enum Buffered {
     /// Inherited or derived: made at the flush.
     None,
     Text(Texts),
-    Boolean { bits: BooleanBufferBuilder, valid: BooleanBufferBuilder },
+    Boolean {
+        bits: BooleanBufferBuilder,
+        valid: BooleanBufferBuilder,
+    },
     Int32(Numbers<i32>),
     Int64(Numbers<i64>),
     Float(Numbers<f64>),
     Instant(Numbers<i64>),
-    TextList { ends: Vec<i32>, items: Texts, valid: BooleanBufferBuilder },
+    TextList {
+        ends: Vec<i32>,
+        items: Texts,
+        valid: BooleanBufferBuilder,
+    },
 }
 
 impl Buffered {

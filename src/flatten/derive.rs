@@ -15,7 +15,10 @@ pub(crate) enum Finish {
     /// By rows path.
     Constant(Vec<Option<String>>),
     /// A column of a table above.
-    Inherited { table: usize, column: usize },
+    Inherited {
+        table: usize,
+        column: usize,
+    },
     Function(Function),
 }
 
@@ -25,7 +28,10 @@ pub(crate) enum Function {
     /// `copy(column)`.
     Copy(usize),
     /// `duration_seconds(start, end)`.
-    DurationSeconds { start: usize, end: usize },
+    DurationSeconds {
+        start: usize,
+        end: usize,
+    },
     /// `join_web_url_thread_id(url)` and the like.
     JoinUrl(Part, usize),
     /// `count(table)`: the rows of a table below this row.
@@ -75,7 +81,10 @@ pub(crate) fn compile(catalogue: &Catalogue, number: usize, buffered: &[bool]) -
             Source::Derived(derive) => function(catalogue, table, derive)?,
             Source::Value(_) | Source::ExtraJson => Finish::Buffered,
             Source::Program => {
-                return Err(Error::config(format!("the column {} of {} is made by no record", column.name, table.name)));
+                return Err(Error::config(format!(
+                    "the column {} of {} is made by no record",
+                    column.name, table.name
+                )));
             }
         })
     };
@@ -101,7 +110,8 @@ fn table_number(catalogue: &Catalogue, name: &str) -> Result<usize> {
 fn function(catalogue: &Catalogue, table: &Table, derive: &Derive) -> Result<Finish> {
     let arguments = &derive.arguments;
     let name = derive.function.as_str();
-    let wrong = || Error::config(format!("the function {name} of {} does not take {} arguments", table.name, arguments.len()));
+    let wrong =
+        || Error::config(format!("the function {name} of {} does not take {} arguments", table.name, arguments.len()));
     let column = |at: usize| {
         let name = arguments.get(at).ok_or_else(wrong)?;
         table.column(name).ok_or_else(|| no_column(table, name))
@@ -137,7 +147,8 @@ fn function(catalogue: &Catalogue, table: &Table, derive: &Derive) -> Result<Fin
 /// `sender(endpoint, what)` and `receiver(endpoint, what)` take `<side>_<what>` of
 /// the nearest table above that has endpoints; with `network`, `<side>_network_<what>`.
 fn end(catalogue: &Catalogue, table: &Table, receives: bool, of: &str, what: &str) -> Result<End> {
-    let is_side = |column: &Column| matches!(&column.source, Source::Derived(derive) if derive.function == "sender_side");
+    let is_side =
+        |column: &Column| matches!(&column.source, Source::Derived(derive) if derive.function == "sender_side");
     let side = table.columns.iter().position(is_side).ok_or_else(|| no_column(table, "that tells who sends"))?;
     let suffix = match of {
         "endpoint" => what.to_owned(),
@@ -233,7 +244,10 @@ pub(crate) fn check(catalogue: &Catalogue, tables: &[TablePlan]) -> Result<()> {
                 }
                 if tables[of].types[column] != table.types[at] {
                     let name = &catalogue.tables[number].columns[at].name;
-                    return Err(Error::config(format!("the column {name} of {} has not the type of its source", table.name)));
+                    return Err(Error::config(format!(
+                        "the column {name} of {} has not the type of its source",
+                        table.name
+                    )));
                 }
             }
         }

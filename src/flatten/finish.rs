@@ -10,8 +10,8 @@ use super::rows::{Buffers, NONE, TableRows};
 use crate::error::{Class, Error, Result};
 use crate::schema::Type;
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListBuilder, PrimitiveArray, RecordBatch, StringArray,
-    StringBuilder, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListBuilder, PrimitiveArray, RecordBatch,
+    StringArray, StringBuilder, UInt32Array, new_null_array,
 };
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampMicrosecondType};
@@ -97,7 +97,9 @@ fn positions(positions: &[u32], data_type: Type) -> ArrayRef {
     if data_type == Type::Int64 {
         return Arc::new(Int64Array::from_iter_values(positions.iter().map(|&position| i64::from(position))));
     }
-    Arc::new(Int32Array::from_iter_values(positions.iter().map(|&position| i32::try_from(position).unwrap_or(i32::MAX))))
+    Arc::new(Int32Array::from_iter_values(
+        positions.iter().map(|&position| i32::try_from(position).unwrap_or(i32::MAX)),
+    ))
 }
 
 fn run(
@@ -113,7 +115,10 @@ fn run(
     Ok(match function {
         Function::Copy(from) => Arc::clone(column(*from)?),
         Function::DurationSeconds { start, end } => {
-            let (start, end) = (numbers::<TimestampMicrosecondType>(column(*start)?)?, numbers::<TimestampMicrosecondType>(column(*end)?)?);
+            let (start, end) = (
+                numbers::<TimestampMicrosecondType>(column(*start)?)?,
+                numbers::<TimestampMicrosecondType>(column(*end)?)?,
+            );
             let seconds = |(start, end): (Option<i64>, Option<i64>)| Some((end? - start?) as f64 / 1e6);
             Arc::new(std::iter::zip(start, end).map(seconds).collect::<Float64Array>())
         }
@@ -134,7 +139,9 @@ fn run(
         }
         Function::Quality(of) => {
             let verdicts = verdicts(of.map(column), rows)?;
-            Arc::new(verdicts.iter().map(|verdict| verdict.as_ref().map(|verdict| verdict.quality)).collect::<StringArray>())
+            Arc::new(
+                verdicts.iter().map(|verdict| verdict.as_ref().map(|verdict| verdict.quality)).collect::<StringArray>(),
+            )
         }
         Function::PoorReasons(of) => {
             let mut lists = ListBuilder::new(StringBuilder::new()).with_field(list_item());
@@ -236,4 +243,3 @@ fn ends(
     let sources: Vec<&dyn Array> = sources.iter().map(AsRef::as_ref).collect();
     interleave(&sources, &chosen).map_err(broken)
 }
-

@@ -104,7 +104,9 @@ pub fn head(record: &[u8]) -> Result<Head, Refused> {
         let starts = record.iter().find(|byte| !byte.is_ascii_whitespace());
         return Err(match std::str::from_utf8(record) {
             Err(_) => Refused::NotUtf8,
-            Ok(text) if starts != Some(&b'{') && serde_json::from_str::<IgnoredAny>(text).is_ok() => Refused::NotARecord,
+            Ok(text) if starts != Some(&b'{') && serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+                Refused::NotARecord
+            }
             Ok(_) => Refused::NotJson,
         });
     }

@@ -3,7 +3,8 @@
 
 use super::drift::Drift;
 use super::extra::{Extra, Members};
-use super::plan::{IdentityPlace, IdentityPlan, Plan};
+use super::identity_plan::IdentityPlan;
+use super::plan::{IdentityPlace, Plan};
 use super::raw::{self, Entry};
 use super::rows::{Buffers, Fit};
 use serde_json::value::RawValue;
@@ -97,12 +98,17 @@ pub(crate) fn resolve<'a>(
             object: found.objects.iter().find(|(of, _)| *of == place).map(|(_, object)| object),
             set: found.sets.iter().find(|(of, _)| *of == place).map(|(_, set)| set),
             of_kind: Vec::new(),
-            outer: description.outer.filter(|_| applies).and_then(|column| buffers.text(table, column)).map(str::to_owned),
+            outer: description
+                .outer
+                .filter(|_| applies)
+                .and_then(|column| buffers.text(table, column))
+                .map(str::to_owned),
         });
     }
     let kind = kind(&supplies);
     for supply in &mut supplies {
-        let of_kind = supply.set.and_then(|set| set.kinds.iter().find(|entry| entry.name.as_deref() == kind.as_deref()));
+        let of_kind =
+            supply.set.and_then(|set| set.kinds.iter().find(|entry| entry.name.as_deref() == kind.as_deref()));
         supply.of_kind = of_kind.map(|entry| raw::entries(entry.value)).unwrap_or_default();
     }
     let origins: Vec<Option<Origin>> = identity
@@ -127,8 +133,8 @@ pub(crate) fn resolve<'a>(
     }
     let id = identity.fields.iter().position(|field| field.member == "id").and_then(|at| origins[at]);
     let home = id.map(Origin::source).or_else(|| origins.iter().flatten().map(|origin| origin.source()).min());
-    if let (Some(column), Some(home)) = (identity.source, home) {
-        buffers.put_text(table, column, &identity.sources[home].name);
+    if let (Some(column), Some(named)) = (identity.source, home.or_else(|| identity.bound_to(number))) {
+        buffers.put_text(table, column, &identity.sources[named].name);
     }
     keep(identity, &supplies, (kind.as_deref(), home), &origins, extra, drift);
 }

@@ -55,7 +55,13 @@ mod tests {
 
     #[test]
     fn other_links_have_no_parts() {
-        for url in ["", "https://teams.microsoft.com/meet/123?p=x", "x?context=%7b", "x?context=%ff", "/meetup-join//0?context=%7b%22Oid%22%3anull%7d"] {
+        for url in [
+            "",
+            "https://teams.microsoft.com/meet/123?p=x",
+            "x?context=%7b",
+            "x?context=%ff",
+            "/meetup-join//0?context=%7b%22Oid%22%3anull%7d",
+        ] {
             for of in [Part::Thread, Part::Organizer, Part::Tenant] {
                 assert_eq!(part(url, of), None, "{url}");
             }

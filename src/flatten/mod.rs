@@ -27,12 +27,9 @@
 //!    make no row but keep their position. Every element that is an object is a
 //!    row, `{}` too. For a path `…x{}` the row is one entry of the map `x`. Which
 //!    rows path of a table a row came by is told by its constants, or, if there
-//!    are none, by the `_source` of its identities; a path with
-//!    [`When::IfPreviousEmpty`] gave the rows of a call only if the earlier ones
-//!    gave none, and if it is not read, its list is whole in the `extra_json` of
-//!    the row that it sits in. (Rows of `participants` whose `_source` is null
-//!    have no leaf that a column or `extra_json` tells apart by path: take the
-//!    first path, unless another row of the call says otherwise.)
+//!    are none, by the `_source` of an identity whose sources are bound to rows
+//!    paths ([`IdentitySource::rows`]). A list with [`When::IfPreviousEmpty`] that
+//!    was not read is whole in the `extra_json` of the record's row.
 //! 2. **Put every column of [`Source::Value`]** that belongs to no [`Identity`],
 //!    where it is not null, at its *first* path below the object. A list of texts
 //!    is the list as served, `""` as null. For a path `x[].m` the element number
@@ -89,7 +86,8 @@
 //! sources in order, the object of a source or its set's object of that kind. A
 //! member that is vacant or does not fit leaves it to the next source. For the id
 //! each source also offers its outer id, after that of its set. `_source` names
-//! the source of the id, or, without an id, the first that gave any column.
+//! the source of the id, or, without an id, the first that gave any column, or,
+//! if none did, the one that is bound to the row's rows path.
 //!
 //! # Numbers
 //!
@@ -100,6 +98,7 @@
 //! [`Source::Position`]: crate::schema::Source::Position
 //! [`Source::Value`]: crate::schema::Source::Value
 //! [`When::IfPreviousEmpty`]: crate::schema::When::IfPreviousEmpty
+//! [`IdentitySource::rows`]: crate::schema::IdentitySource::rows
 //! [`Identity`]: crate::schema::Identity
 //! [`Endpoint`]: crate::schema::Endpoint
 //! [`Table::kept`]: crate::schema::Table::kept
@@ -112,6 +111,7 @@ mod extra;
 mod finish;
 mod head;
 mod identity;
+mod identity_plan;
 mod join_url;
 mod path;
 mod plan;
@@ -119,9 +119,13 @@ mod quality;
 mod raw;
 mod rows;
 mod seed;
-mod values;
+mod seed_identity;
+mod seed_list;
+mod seed_map;
 #[cfg(test)]
 mod tests;
+mod vacant;
+mod values;
 
 pub use drift::Drift;
 pub use head::{Head, MAX_RECORD_BYTES, Refused, head};

@@ -4,6 +4,7 @@
 //! other, and named functions that are not known.
 
 use super::derive;
+use super::identity_plan::{self, IdentityField, IdentityPlan, SourcePlan};
 use super::path::{Segment, Shape, segments};
 use crate::error::{Error, Result};
 use crate::schema::{Catalogue, Identity, Source, Table, Type, When};
@@ -49,7 +50,10 @@ pub(crate) enum Kind {
     /// A map whose entries are rows.
     Map(RowMap),
     /// A list of objects of which one member goes to a list column.
-    MemberList { member: String, target: Target },
+    MemberList {
+        member: String,
+        target: Target,
+    },
     /// Known, and left to `extra_json`.
     Kept,
 }
@@ -134,52 +138,6 @@ pub(crate) struct TablePlan {
     /// Order in which unbuffered columns are made.
     pub(crate) order: Vec<usize>,
 }
-
-#[derive(Debug)]
-pub(crate) struct IdentityPlan {
-    pub(crate) kind: Option<usize>,
-    pub(crate) source: Option<usize>,
-    /// Member of an identity object, its column and type.
-    pub(crate) fields: Vec<IdentityField>,
-    pub(crate) sources: Vec<SourcePlan>,
-}
-
-#[derive(Debug)]
-pub(crate) struct IdentityField {
-    pub(crate) member: String,
-    pub(crate) target: Target,
-}
-
-#[derive(Debug)]
-pub(crate) struct SourcePlan {
-    pub(crate) name: String,
-    pub(crate) rows: Option<usize>,
-    pub(crate) object: Option<Vec<String>>,
-    pub(crate) set: Option<Vec<String>>,
-    /// The column that holds the id beside the set.
-    pub(crate) outer: Option<usize>,
-}
-
-impl IdentityPlan {
-    pub(crate) fn id(&self) -> Option<usize> {
-        self.fields.iter().find(|field| field.member == "id").map(|field| field.target.column)
-    }
-}
-
-/// Suffixes of an identity's columns and the member of the identity that each
-/// one holds.
-const IDENTITY_FIELDS: [(&str, &str); 10] = [
-    ("id", "id"),
-    ("display_name", "displayName"),
-    ("tenant_id", "tenantId"),
-    ("user_principal_name", "userPrincipalName"),
-    ("email", "email"),
-    ("ip_address", "ipAddress"),
-    ("application_type", "applicationType"),
-    ("hidden", "hidden"),
-    ("azure_communication_services_resource_id", "azureCommunicationServicesResourceId"),
-    ("odata_type", "@odata.type"),
-];
 
 impl Plan {
     /// Compiles the record tables of `catalogue`.
@@ -289,7 +247,10 @@ impl<'c> Build<'c> {
                 return Err(Error::config(format!("two tables take their rows from {}", rows.path)));
             }
             if rows.when == When::IfPreviousEmpty && parent != 0 {
-                return Err(Error::config(format!("the rows {} depend on others, which only lists of the record itself can", rows.path)));
+                return Err(Error::config(format!(
+                    "the rows {} depend on others, which only lists of the record itself can",
+                    rows.path
+                )));
             }
             places.push(if last.shape == Shape::Map { Place::Map(node) } else { Place::Element(element) });
         }
@@ -300,8 +261,11 @@ impl<'c> Build<'c> {
     fn table(&mut self, number: usize) -> Result<TablePlan> {
         let table = &self.catalogue.tables[number];
         let mut buffered = vec![false; table.columns.len()];
-        let identities: Vec<IdentityPlan> =
-            table.identities.iter().map(|identity| self.identity(table, identity, &mut buffered)).collect::<Result<_>>()?;
+        let identities: Vec<IdentityPlan> = table
+            .identities
+            .iter()
+            .map(|identity| self.identity(table, identity, &mut buffered))
+            .collect::<Result<_>>()?;
         let of_identity = buffered.clone();
         let mut paths = Vec::new();
         for (at, column) in table.columns.iter().enumerate() {
@@ -321,7 +285,10 @@ impl<'c> Build<'c> {
         }
         let extra = table.columns.iter().position(|column| column.source == Source::ExtraJson);
         let Some(at) = extra else {
-            return Err(Error::config(format!("the table {} has no column for what its other columns do not hold", table.name)));
+            return Err(Error::config(format!(
+                "the table {} has no column for what its other columns do not hold",
+                table.name
+            )));
         };
         buffered[at] = true;
         for at in 0..self.places[number].len() {
@@ -347,7 +314,8 @@ impl<'c> Build<'c> {
     }
 
     fn target(&mut self, table: &Table, column: usize) -> Target {
-        let enumeration = table.columns[column].enumeration.as_ref().filter(|name| self.catalogue.enums.contains_key(*name));
+        let enumeration =
+            table.columns[column].enumeration.as_ref().filter(|name| self.catalogue.enums.contains_key(*name));
         let enumeration = enumeration.map(|name| {
             self.enums.iter().position(|known| known == name).unwrap_or_else(|| {
                 self.enums.push(name.clone());
@@ -359,7 +327,9 @@ impl<'c> Build<'c> {
 
     /// Adds a value path of a column below all rows paths of the table.
     fn value(&mut self, table: usize, path: &str, target: &Target) -> Result<()> {
-        let wrong = |why: &str| Error::config(format!("the path {path} of a column of {} {why}", self.catalogue.tables[table].name));
+        let wrong = |why: &str| {
+            Error::config(format!("the path {path} of a column of {} {why}", self.catalogue.tables[table].name))
+        };
         if target.several && target.data_type == Type::StringList {
             return Err(wrong("is one of several for a list"));
         }
@@ -425,7 +395,10 @@ impl<'c> Build<'c> {
                     if let Kind::Object(object) = &mut self.nodes[node].kind {
                         let slot = if is_set { &mut object.set } else { &mut object.identity };
                         if slot.replace(place).is_some() {
-                            return Err(Error::config(format!("two identities of {} are read from {path}", table.name)));
+                            return Err(Error::config(format!(
+                                "two identities of {} are read from {path}",
+                                table.name
+                            )));
                         }
                     }
                 }
@@ -451,7 +424,7 @@ impl<'c> Build<'c> {
         };
         let (kind, source) = (column("kind"), column("source"));
         let columns: Vec<_> =
-            IDENTITY_FIELDS.iter().filter_map(|(suffix, member)| Some((*member, column(suffix)?))).collect();
+            identity_plan::FIELDS.iter().filter_map(|(suffix, member)| Some((*member, column(suffix)?))).collect();
         let fields = columns
             .into_iter()
             .map(|(member, at)| IdentityField { member: member.to_owned(), target: self.target(table, at) })
@@ -484,14 +457,17 @@ impl<'c> Build<'c> {
             })
         };
         let paths: Vec<&str> = tables[number].rows.iter().map(|rows| rows.path.as_str()).collect();
-        let ancestors: Vec<usize> =
-            (0..tables.len()).filter(|&at| at != number && paths.iter().any(|path| is_above(&tables[at], path))).collect();
-        let above = paths.iter().map(|path| ancestors.iter().map(|&at| is_above(&tables[at], path)).collect()).collect();
+        let ancestors: Vec<usize> = (0..tables.len())
+            .filter(|&at| at != number && paths.iter().any(|path| is_above(&tables[at], path)))
+            .collect();
+        let above =
+            paths.iter().map(|path| ancestors.iter().map(|&at| is_above(&tables[at], path)).collect()).collect();
         (ancestors, above)
     }
 
     fn finish(self) -> Result<Plan> {
-        let wide = self.nodes.iter().find(|node| matches!(&node.kind, Kind::Object(object) if object.members.len() > 128));
+        let wide =
+            self.nodes.iter().find(|node| matches!(&node.kind, Kind::Object(object) if object.members.len() > 128));
         if let Some(node) = wide {
             return Err(Error::config(format!("the object {} has more than 128 known members", node.path)));
         }

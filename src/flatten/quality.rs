@@ -53,7 +53,9 @@ pub(crate) fn verdict(kind: Option<&str>, metrics: &Metrics) -> Option<Verdict> 
         _ => return None,
     };
     let plain = |quality| Some(Verdict { quality, reasons: Vec::new() });
-    let Some(reasons) = breaches.filter(|_| metrics.packet_utilization != Some(0)) else { return plain("unclassified") };
+    let Some(reasons) = breaches.filter(|_| metrics.packet_utilization != Some(0)) else {
+        return plain("unclassified");
+    };
     if reasons.is_empty() {
         return plain("good");
     }
@@ -99,8 +101,14 @@ mod tests {
     #[test]
     fn the_label_tells_the_kind() {
         let cases = [
-            ("main-audio", "audio"), ("Main-AUDIO", "audio"), ("applicationsharing-video", "screen_sharing"),
-            ("main-video", "video"), ("data", "data"), ("Data", "data"), ("data2", "other"), ("x", "other"),
+            ("main-audio", "audio"),
+            ("Main-AUDIO", "audio"),
+            ("applicationsharing-video", "screen_sharing"),
+            ("main-video", "video"),
+            ("data", "data"),
+            ("Data", "data"),
+            ("data2", "other"),
+            ("x", "other"),
         ];
         for (label, kind) in cases {
             assert_eq!(media_kind(label), kind, "{label}");
@@ -114,7 +122,13 @@ mod tests {
 
     #[test]
     fn audio_is_poor_by_a_breach_over_500_packets() {
-        let base = Metrics { packet_utilization: Some(501), jitter: Some(30.0), packet_loss: Some(0.1), round_trip: Some(500.0), ..Metrics::default() };
+        let base = Metrics {
+            packet_utilization: Some(501),
+            jitter: Some(30.0),
+            packet_loss: Some(0.1),
+            round_trip: Some(500.0),
+            ..Metrics::default()
+        };
         assert_eq!(of("audio", base), ("good", vec![]));
         let breach = Metrics { jitter: Some(30.1), ..base };
         assert_eq!(of("audio", breach), ("poor", vec!["jitter"]));
@@ -125,12 +139,20 @@ mod tests {
         assert_eq!(of("audio", Metrics { packet_utilization: None, ..all }), ("unclassified", vec![]));
         assert_eq!(of("audio", Metrics { packet_utilization: None, ..base }), ("good", vec![]));
         assert_eq!(of("audio", Metrics { packet_utilization: Some(0), ..all }), ("unclassified", vec![]));
-        assert_eq!(of("audio", Metrics { packet_utilization: Some(900), frame_loss: Some(99.0), ..Metrics::default() }), ("unclassified", vec![]));
+        assert_eq!(
+            of("audio", Metrics { packet_utilization: Some(900), frame_loss: Some(99.0), ..Metrics::default() }),
+            ("unclassified", vec![])
+        );
     }
 
     #[test]
     fn pictures_are_judged_by_the_first_metric_measured() {
-        let screen = Metrics { packet_utilization: Some(9_000), jitter: Some(450.0), frame_rate: Some(4.0), ..Metrics::default() };
+        let screen = Metrics {
+            packet_utilization: Some(9_000),
+            jitter: Some(450.0),
+            frame_rate: Some(4.0),
+            ..Metrics::default()
+        };
         assert_eq!(of("screen_sharing", screen), ("good", vec![]));
         assert_eq!(of("video", screen), ("poor", vec!["frame_rate"]));
         assert_eq!(of("screen_sharing", Metrics { frame_rate: Some(1.9), ..screen }), ("poor", vec!["frame_rate"]));

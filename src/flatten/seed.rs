@@ -5,8 +5,13 @@
 //! in careful mode. What it does accept it writes exactly as careful mode would.
 
 use super::identity::kind_of_type;
-use super::plan::{IdentityField, IdentityPlace, IdentityPlan, Kind, Leaf, NodeId, Object, Plan, RowList, RowMap, Target};
+use super::identity_plan::{IdentityField, IdentityPlan};
+use super::plan::{IdentityPlace, Kind, Leaf, NodeId, Object, Plan, RowList, Target};
 use super::rows::{Buffers, Fit, Scalar};
+use super::seed_identity::{Field, InSet};
+use super::seed_list::Item;
+use super::seed_map::entries;
+use super::vacant::Vacant;
 use crate::schema::{Type, When};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -20,7 +25,7 @@ pub(crate) struct Memory {
     supplied: Vec<Vec<usize>>,
     /// Nodes where this record had unknown enum members.
     pub(crate) new_members: Vec<NodeId>,
-    name: String,
+    pub(super) name: String,
 }
 
 impl Memory {
@@ -49,13 +54,13 @@ pub(crate) fn record<'de, D: Deserializer<'de>>(
     deserializer.deserialize_any(Record(Context { plan, buffers, memory }))
 }
 
-struct Context<'c> {
-    plan: &'c Plan,
-    buffers: &'c mut Buffers,
-    memory: &'c mut Memory,
+pub(super) struct Context<'c> {
+    pub(super) plan: &'c Plan,
+    pub(super) buffers: &'c mut Buffers,
+    pub(super) memory: &'c mut Memory,
 }
 
-fn not_plain<E: Error>() -> E {
+pub(super) fn not_plain<E: Error>() -> E {
     E::custom("not plain")
 }
 
@@ -80,7 +85,7 @@ impl<'de> Visitor<'de> for Record<'_> {
 }
 
 impl<'c> Context<'c> {
-    fn reborrow(&mut self) -> Context<'_> {
+    pub(super) fn reborrow(&mut self) -> Context<'_> {
         Context { plan: self.plan, buffers: self.buffers, memory: self.memory }
     }
 
@@ -94,10 +99,14 @@ impl<'c> Context<'c> {
             // An id beside a set counts if no source as good has an id.
             let better = if supplied == 0 { identity.sources.len() } else { supplied - 1 };
             let number = self.buffers.tables[table].numbers.last().map(|&number| usize::from(number));
-            let sources = identity.sources[..better].iter().filter(|source| source.rows.is_none_or(|rows| Some(rows) == number));
+            let sources =
+                identity.sources[..better].iter().filter(|source| source.rows.is_none_or(|rows| Some(rows) == number));
             let mut outer = sources.filter_map(|source| source.outer);
             if outer.any(|column| self.buffers.text(table, column).is_some()) {
                 return Err(not_plain());
+            }
+            if let (0, Some(column), Some(source)) = (supplied, identity.source, identity.bound_to(number)) {
+                self.buffers.put_text(table, column, &identity.sources[source].name);
             }
         }
         Ok(())
@@ -159,10 +168,11 @@ impl<'c> Context<'c> {
             }
         }
         if let Some(column) = object.endpoint {
-            let of_type = object.index.get("@odata.type").and_then(|&at| match &plan.nodes[object.members[at].node].kind {
-                Kind::Leaf(leaf) => self.buffers.text(table, leaf.targets[0].column),
-                _ => None,
-            });
+            let of_type =
+                object.index.get("@odata.type").and_then(|&at| match &plan.nodes[object.members[at].node].kind {
+                    Kind::Leaf(leaf) => self.buffers.text(table, leaf.targets[0].column),
+                    _ => None,
+                });
             if let Some(kind) = endpoint_kind(of_type, agent, other) {
                 self.buffers.put_text(table, column, kind);
             }
@@ -174,7 +184,7 @@ impl<'c> Context<'c> {
     }
 
     /// Notes that a source supplies an identity; only one may.
-    fn supply<E: Error>(&mut self, table: usize, place: IdentityPlace) -> Result<(), E> {
+    pub(super) fn supply<E: Error>(&mut self, table: usize, place: IdentityPlace) -> Result<(), E> {
         let slot = &mut self.memory.supplied[table][place.identity];
         if *slot != 0 {
             return Err(not_plain());
@@ -183,7 +193,12 @@ impl<'c> Context<'c> {
         Ok(())
     }
 
-    fn close_identity<E: Error>(&mut self, table: usize, place: IdentityPlace, kind: Option<&str>) -> Result<(), E> {
+    pub(super) fn close_identity<E: Error>(
+        &mut self,
+        table: usize,
+        place: IdentityPlace,
+        kind: Option<&str>,
+    ) -> Result<(), E> {
         let plan = self.plan;
         let identity = &plan.tables[table].identities[place.identity];
         if !identity.id().is_some_and(|column| self.buffers.is_written(table, column)) {
@@ -224,19 +239,27 @@ impl<'c> Context<'c> {
         Ok(())
     }
 
-    fn target<E: Error>(&mut self, target: &Target, table: usize, scalar: Scalar) -> Result<Fit, E> {
+    pub(super) fn target<E: Error>(&mut self, target: &Target, table: usize, scalar: Scalar) -> Result<Fit, E> {
         match self.buffers.put(self.plan, table, target, scalar) {
             Fit::Misfit => Err(not_plain()),
             fit => Ok(fit),
         }
     }
 
-    fn texts<'de, A: SeqAccess<'de>>(&mut self, node: NodeId, leaf: &Leaf, table: usize, mut list: A) -> Result<(), A::Error> {
+    fn texts<'de, A: SeqAccess<'de>>(
+        &mut self,
+        node: NodeId,
+        leaf: &Leaf,
+        table: usize,
+        mut list: A,
+    ) -> Result<(), A::Error> {
         let [target] = leaf.targets.as_slice() else { return Err(not_plain()) };
         if target.data_type != Type::StringList || target.rank > 0 || self.buffers.is_written(table, target.column) {
             return Err(not_plain());
         }
-        while let Some(()) = list.next_element_seed(Item { target, node, table, member: None, context: self.reborrow() })? {}
+        while let Some(()) =
+            list.next_element_seed(Item { target, node, table, member: None, context: self.reborrow() })?
+        {}
         let row = self.buffers.row(table);
         self.buffers.tables[table].columns[target.column].close_list(row);
         Ok(())
@@ -265,7 +288,7 @@ pub(crate) fn told_kind<'b>(identity: &IdentityPlan, text: impl Fn(usize) -> Opt
     by_type.or_else(|| of("userPrincipalName").map(|_| "user".to_owned()))
 }
 
-enum Key {
+pub(super) enum Key {
     Known(usize),
     Field(usize),
     Ignored,
@@ -273,11 +296,11 @@ enum Key {
     Unknown,
 }
 
-struct KeySeed<'k> {
-    object: &'k Object,
-    guess: usize,
-    fields: &'k [IdentityField],
-    name: &'k mut String,
+pub(super) struct KeySeed<'k> {
+    pub(super) object: &'k Object,
+    pub(super) guess: usize,
+    pub(super) fields: &'k [IdentityField],
+    pub(super) name: &'k mut String,
 }
 
 impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
@@ -386,16 +409,22 @@ impl<'de> Visitor<'de> for Value<'_> {
             }
             Kind::Rows(rows) => {
                 let mut position = 0;
-                while let Some(()) = list.next_element_seed(Element { rows, position, context: self.context.reborrow() })? {
+                while let Some(()) =
+                    list.next_element_seed(Element { rows, position, context: self.context.reborrow() })?
+                {
                     position += 1;
                 }
                 Ok(())
             }
             Kind::MemberList { member, target } => {
                 let (table, node) = (self.table, self.node);
-                while let Some(()) =
-                    list.next_element_seed(Item { target, node, table, member: Some(member), context: self.context.reborrow() })?
-                {}
+                while let Some(()) = list.next_element_seed(Item {
+                    target,
+                    node,
+                    table,
+                    member: Some(member),
+                    context: self.context.reborrow(),
+                })? {}
                 let row = self.context.buffers.row(table);
                 self.context.buffers.tables[table].columns[target.column].close_list(row);
                 Ok(())
@@ -413,6 +442,8 @@ impl<'de> Visitor<'de> for Value<'_> {
         }
     }
 }
+
+pub(super) use scalars;
 
 /// One element of a list of rows.
 struct Element<'c> {
@@ -451,279 +482,5 @@ impl<'de> Visitor<'de> for Element<'_> {
         let context = &mut self.context;
         context.buffers.open(context.plan, self.rows.table, self.rows.number, self.position);
         context.row(self.rows.table, self.rows.element, map)
-    }
-}
-
-/// Reads the entries of a map into rows.
-fn entries<'de, A: MapAccess<'de>>(rows: &RowMap, mut context: Context<'_>, mut map: A) -> Result<(), A::Error> {
-    let (Some(key), Some(value)) = (rows.key, &rows.value) else { return Err(not_plain()) };
-    let first = context.buffers.tables[rows.table].rows;
-    let none = Object::default();
-    loop {
-        let name = &mut context.memory.name;
-        let seed = KeySeed { object: &none, guess: 0, fields: &[], name };
-        match map.next_key_seed(seed)? {
-            None => return Ok(()),
-            Some(Key::Ignored) => {
-                map.next_value::<IgnoredAny>()?;
-            }
-            Some(_) => {
-                let name = context.memory.name.as_str();
-                let written = &context.buffers.tables[rows.table];
-                let known = first..written.rows;
-                if known.len() > 64 || known.into_iter().any(|row| written.columns[key].text(row) == Some(name)) {
-                    return Err(not_plain());
-                }
-                if name.is_empty() || name == "@odata.type" {
-                    map.next_value_seed(Vacant)?;
-                } else {
-                    map.next_value_seed(Entry { rows, key, value, position: written.rows - first, context: context.reborrow() })?;
-                }
-            }
-        }
-    }
-}
-
-/// The value of a map's entry, whose key is in the memory.
-struct Entry<'c> {
-    rows: &'c RowMap,
-    key: usize,
-    value: &'c Target,
-    position: usize,
-    context: Context<'c>,
-}
-
-impl<'de> DeserializeSeed<'de> for Entry<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Entry<'_> {
-    fn scalar<E: Error>(mut self, scalar: Scalar) -> Result<(), E> {
-        if matches!(scalar, Scalar::Text("")) {
-            return Ok(());
-        }
-        let table = self.rows.table;
-        let context = &mut self.context;
-        context.buffers.open(context.plan, table, self.rows.number, self.position);
-        context.buffers.put_text(table, self.key, &context.memory.name);
-        match context.target(self.value, table, scalar)? {
-            Fit::Held => Ok(()),
-            _ => Err(not_plain()),
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for Entry<'_> {
-    type Value = ();
-
-    scalars!();
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
-        Vacant.visit_seq(list)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        Vacant.visit_map(map)
-    }
-}
-
-/// A member of an identity object.
-struct Field<'c> {
-    target: &'c Target,
-    table: usize,
-    context: Context<'c>,
-}
-
-impl<'de> DeserializeSeed<'de> for Field<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Field<'_> {
-    fn scalar<E: Error>(mut self, scalar: Scalar) -> Result<(), E> {
-        match self.context.target(self.target, self.table, scalar)? {
-            Fit::NewMember => Err(not_plain()),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for Field<'_> {
-    type Value = ();
-
-    scalars!();
-}
-
-/// A member of an identity set: an identity, if it is an object. Its kind is in
-/// the memory.
-struct InSet<'c> {
-    place: IdentityPlace,
-    table: usize,
-    context: Context<'c>,
-}
-
-impl<'de> DeserializeSeed<'de> for InSet<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for InSet<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an identity")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        // A second member of the kind that was read would take its place.
-        let identity = &self.context.plan.tables[self.table].identities[self.place.identity];
-        let read = identity.kind.and_then(|column| self.context.buffers.text(self.table, column));
-        if read == Some(self.context.memory.name.as_str()) { Err(not_plain()) } else { Ok(()) }
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        if text.is_empty() { self.visit_unit() } else { Err(not_plain()) }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let (table, place) = (self.table, self.place);
-        self.context.supply(table, place)?;
-        let kind = self.context.memory.name.clone();
-        let identity = &self.context.plan.tables[table].identities[place.identity];
-        let (fields, none) = (&identity.fields, Object::default());
-        let mut seen = 0_u32;
-        loop {
-            let name = &mut self.context.memory.name;
-            match map.next_key_seed(KeySeed { object: &none, guess: 0, fields, name })? {
-                None => break,
-                Some(Key::Field(at)) => {
-                    if seen & (1 << at) != 0 {
-                        return Err(not_plain());
-                    }
-                    seen |= 1 << at;
-                    map.next_value_seed(Field { target: &fields[at].target, table, context: self.context.reborrow() })?;
-                }
-                Some(Key::Ignored) => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Some(_) => map.next_value_seed(Vacant)?,
-            }
-        }
-        self.context.close_identity(table, place, Some(&kind))
-    }
-}
-
-/// An item of a list of texts, or the member of an element that is taken as one.
-struct Item<'c> {
-    target: &'c Target,
-    node: NodeId,
-    table: usize,
-    member: Option<&'c String>,
-    context: Context<'c>,
-}
-
-impl<'de> DeserializeSeed<'de> for Item<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Item<'_> {
-    fn add<E: Error>(self, text: &str) -> Result<(), E> {
-        let context = self.context;
-        let new = self.target.enumeration.is_some_and(|known| !context.plan.is_member(known, text));
-        if new && !text.is_empty() {
-            context.memory.new_members.push(self.node);
-        }
-        let text = Some(text).filter(|text| !text.is_empty());
-        context.buffers.tables[self.table].columns[self.target.column].add_item(text);
-        Ok(())
-    }
-}
-
-impl<'de> Visitor<'de> for Item<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.add("")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        if self.member.is_some() && !text.is_empty() {
-            return Err(not_plain());
-        }
-        self.add(text)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some(member) = self.member else { return Err(not_plain()) };
-        let mut found: Option<Option<String>> = None;
-        while let Some(name) = map.next_key::<String>()? {
-            if name == *member {
-                if found.replace(map.next_value()?).is_some() {
-                    return Err(not_plain());
-                }
-            } else if is_ignored(&name) {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                map.next_value_seed(Vacant)?;
-            }
-        }
-        self.add(found.flatten().as_deref().unwrap_or_default())
-    }
-}
-
-/// A value without leaves: null, empty text, and lists and objects of these.
-struct Vacant;
-
-impl<'de> DeserializeSeed<'de> for Vacant {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Vacant {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nothing")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        if text.is_empty() { Ok(()) } else { Err(not_plain()) }
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Self)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_key::<IgnoredAny>()?.is_some() {
-            map.next_value_seed(Self)?;
-        }
-        Ok(())
     }
 }

@@ -47,7 +47,8 @@ fn identity_columns(prefix: &str) -> Vec<Column> {
 }
 
 fn rows(path: &str, constants: &[(&str, &str)], when: When) -> Rows {
-    let constants: BTreeMap<_, _> = constants.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let constants: BTreeMap<_, _> =
+        constants.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
     Rows { path: path.into(), constants, when }
 }
 
@@ -143,7 +144,12 @@ fn catalogue() -> Catalogue {
         ],
     });
 
-    let mut columns = vec![call_id(), position("session_index"), value("session_id", Text, "id"), value("is_test", Boolean, "isTest")];
+    let mut columns = vec![
+        call_id(),
+        position("session_index"),
+        value("session_id", Text, "id"),
+        value("is_test", Boolean, "isTest"),
+    ];
     columns.push(derived("stream_count", Int32, "count", &["streams"]));
     columns.extend(endpoint_columns());
     let sessions = with_endpoints(table("sessions", always("sessions[]"), columns));
@@ -168,7 +174,8 @@ fn catalogue() -> Catalogue {
     ];
     let media = table("media", always("sessions[].segments[].media[]"), columns);
 
-    let arguments = ["media_kind", "packet_utilization", "jitter_ms", "loss", "rtt_ms", "frame_loss", "frame_rate", "post_fec"];
+    let arguments =
+        ["media_kind", "packet_utilization", "jitter_ms", "loss", "rtt_ms", "frame_loss", "frame_rate", "post_fec"];
     let columns = vec![
         call_id(),
         inherited("session_id", Text, "sessions", "session_id"),
@@ -188,7 +195,9 @@ fn catalogue() -> Catalogue {
     ];
     let streams = table("streams", always("sessions[].segments[].media[].streams[]"), columns);
 
-    let hop = |side: &str| rows(&format!("sessions[].segments[].media[].{side}Network.traceRouteHops[]"), &[("side", side)], When::Always);
+    let hop = |side: &str| {
+        rows(&format!("sessions[].segments[].media[].{side}Network.traceRouteHops[]"), &[("side", side)], When::Always)
+    };
     let columns = vec![
         call_id(),
         column("side", Text, Source::Constant),
@@ -221,7 +230,11 @@ fn catalogue() -> Catalogue {
         ("modality".to_owned(), members(&["audio", "video"])),
         ("clientPlatform".to_owned(), members(&["unknown", "windows"])),
     ]);
-    Catalogue { tables: vec![calls, participants, sessions, segments, media, streams, hops, tokens], enums, ..Catalogue::default() }
+    Catalogue {
+        tables: vec![calls, participants, sessions, segments, media, streams, hops, tokens],
+        enums,
+        ..Catalogue::default()
+    }
 }
 
 fn plan() -> Arc<Plan> {
@@ -248,7 +261,8 @@ impl Read {
     /// The cells of a column as text, null as `-`.
     fn cells(&self, table: &str, column: &str) -> Vec<String> {
         let array = self.batch(table).column_by_name(column).expect("a column");
-        let cell = |row| if array.is_null(row) { "-".to_owned() } else { array_value_to_string(array, row).expect("text") };
+        let cell =
+            |row| if array.is_null(row) { "-".to_owned() } else { array_value_to_string(array, row).expect("text") };
         (0..array.len()).map(cell).collect()
     }
 
@@ -365,7 +379,8 @@ fn a_plain_meeting_takes_the_fast_path() {
 #[test]
 fn streams_know_both_ends() {
     let plan = Arc::new(Plan::compile(Catalogue::embedded()).expect("a plan"));
-    let end = |name: &str| format!(r#"{{"userAgent":{{"platform":"{name}"}},"associatedIdentity":{{"id":"{name}-id"}}}}"#);
+    let end =
+        |name: &str| format!(r#"{{"userAgent":{{"platform":"{name}"}},"associatedIdentity":{{"id":"{name}-id"}}}}"#);
     let streams = r#""media":[{"callerNetwork":{"subnet":"10.0.0.0"},"streams":[{"streamDirection":"callerToCallee"},{"streamDirection":"calleeToCaller"},{}]}]"#;
     let (web, windows, android) = (end("web"), end("windows"), end("android"));
     let text = record(&format!(
@@ -395,9 +410,18 @@ fn streams_know_both_ends() {
 #[test]
 fn nothing_is_the_same_as_null() {
     for rest in [
-        r#","foo":null"#, r#","foo":"","bar":[{}],"baz":{"x":null}"#, r#","sessions":null"#, r#","sessions":[null,""]"#, r#","joinWebUrl":"""#,
-        r#","endDateTime":"0001-01-01T00:00:00Z""#, r#","organizer_v2":{"id":"","identity":{"user":null}}"#, r#","participants":[]"#,
-        r#","version@odata.type":"x","@odata.context":"c""#, r#","organizer":null"#, r#","sessions":"","organizer_v2":[]"#, r#","modalities":null"#,
+        r#","foo":null"#,
+        r#","foo":"","bar":[{}],"baz":{"x":null}"#,
+        r#","sessions":null"#,
+        r#","sessions":[null,""]"#,
+        r#","joinWebUrl":"""#,
+        r#","endDateTime":"0001-01-01T00:00:00Z""#,
+        r#","organizer_v2":{"id":"","identity":{"user":null}}"#,
+        r#","participants":[]"#,
+        r#","version@odata.type":"x","@odata.context":"c""#,
+        r#","organizer":null"#,
+        r#","sessions":"","organizer_v2":[]"#,
+        r#","modalities":null"#,
     ] {
         assert_eq!(plain(rest).batches, plain("").batches, "{rest}");
     }
@@ -420,11 +444,31 @@ fn leftovers_go_to_the_row_of_their_object() {
         (r#","sessions":[{"caller":{"userAgent":{"foo":1}}}]"#, "sessions", r#"{"caller":{"userAgent":{"foo":1}}}"#),
         (r#","sessions":[{"isTest":"no"}]"#, "sessions", r#"{"isTest":"no"}"#),
         (r#","sessions":[{"caller":{"feedback":{"tokens":{"x":5}}}}]"#, "feedback_tokens", r#"{"value":5}"#),
-        (r#","sessions":[{"caller":{"feedback":{"tokens":{"":true}}}}]"#, "sessions", r#"{"caller":{"feedback":{"tokens":{"":true}}}}"#),
-        (r#","participants_v2":[{"administrativeUnitInfos":["x",{"id":"a","b":1},{"id":2}]}]"#, "participants", r#"{"administrativeUnitInfos":["x",{"b":1},{"id":2}]}"#),
-        (r#","sessions":[{"segments":[{"media":[{"callerNetwork":{"port":2147483648}}]}]}]"#, "media", r#"{"callerNetwork":{"port":2147483648}}"#),
-        (r#","sessions":[{"segments":[{"media":[{"streams":[{"averageJitter":"PT1Y"}]}]}]}]"#, "streams", r#"{"averageJitter":"PT1Y"}"#),
-        (r#","sessions":[{"segments":[{"media":[{"streams":[{"averagePacketLossRate":9007199254740993}]}]}]}]"#, "streams", r#"{"averagePacketLossRate":9007199254740993}"#),
+        (
+            r#","sessions":[{"caller":{"feedback":{"tokens":{"":true}}}}]"#,
+            "sessions",
+            r#"{"caller":{"feedback":{"tokens":{"":true}}}}"#,
+        ),
+        (
+            r#","participants_v2":[{"administrativeUnitInfos":["x",{"id":"a","b":1},{"id":2}]}]"#,
+            "participants",
+            r#"{"administrativeUnitInfos":["x",{"b":1},{"id":2}]}"#,
+        ),
+        (
+            r#","sessions":[{"segments":[{"media":[{"callerNetwork":{"port":2147483648}}]}]}]"#,
+            "media",
+            r#"{"callerNetwork":{"port":2147483648}}"#,
+        ),
+        (
+            r#","sessions":[{"segments":[{"media":[{"streams":[{"averageJitter":"PT1Y"}]}]}]}]"#,
+            "streams",
+            r#"{"averageJitter":"PT1Y"}"#,
+        ),
+        (
+            r#","sessions":[{"segments":[{"media":[{"streams":[{"averagePacketLossRate":9007199254740993}]}]}]}]"#,
+            "streams",
+            r#"{"averagePacketLossRate":9007199254740993}"#,
+        ),
     ];
     for (rest, table, extra) in cases {
         assert_eq!(odd(rest).cell(table, "extra_json"), extra, "{rest}");
@@ -433,7 +477,9 @@ fn leftovers_go_to_the_row_of_their_object() {
 
 #[test]
 fn the_last_of_a_repeated_member_counts_whole() {
-    let read = odd(r#","organizer_v2":{"id":"x","identity":{"user":{"id":"u"}}},"joinWebUrl":"a","organizer_v2":{"id":"y"},"joinWebUrl":null"#);
+    let read = odd(
+        r#","organizer_v2":{"id":"x","identity":{"user":{"id":"u"}}},"joinWebUrl":"a","organizer_v2":{"id":"y"},"joinWebUrl":null"#,
+    );
     assert_eq!(read.cell("calls", "organizer_v2_id"), "y");
     assert_eq!(read.cell("calls", "organizer_id"), "y");
     assert_eq!(read.cell("calls", "organizer_kind"), "-");
@@ -449,8 +495,11 @@ fn the_last_of_a_repeated_member_counts_whole() {
 
 #[test]
 fn drift_is_counted_by_path() {
-    let read = odd(r#","type":"new","modalities":["audio","smell"],"foo":1,"sessions":[{"foo":1,"isTest":3},{"foo":2},5],"organizer":{"acsUser":{"id":"x","y":1}}"#);
-    let counts = |pairs: &[(&str, u64)]| pairs.iter().map(|&(path, count)| (path.to_owned(), count)).collect::<BTreeMap<_, _>>();
+    let read = odd(
+        r#","type":"new","modalities":["audio","smell"],"foo":1,"sessions":[{"foo":1,"isTest":3},{"foo":2},5],"organizer":{"acsUser":{"id":"x","y":1}}"#,
+    );
+    let counts =
+        |pairs: &[(&str, u64)]| pairs.iter().map(|&(path, count)| (path.to_owned(), count)).collect::<BTreeMap<_, _>>();
     assert_eq!(read.drift.unknown_members, counts(&[("foo", 1), ("sessions[].foo", 2)]));
     assert_eq!(read.drift.unknown_enum_members, counts(&[("type", 1), ("modalities", 1)]));
     assert_eq!(read.drift.misfits, counts(&[("sessions[].isTest", 1), ("sessions[]", 1)]));
@@ -492,8 +541,11 @@ fn the_first_path_of_several_counts() {
     for (rest, cell, extra) in cases {
         let read = odd(rest);
         assert_eq!(read.cell("calls", "either"), cell, "{rest}");
-        let parsed = |text: &str| -> BTreeMap<String, Box<serde_json::value::RawValue>> { serde_json::from_str(text).expect("JSON") };
-        let shown = |text: &str| parsed(text).into_iter().map(|(name, raw)| (name, raw.to_string())).collect::<Vec<_>>();
+        let parsed = |text: &str| -> BTreeMap<String, Box<serde_json::value::RawValue>> {
+            serde_json::from_str(text).expect("JSON")
+        };
+        let shown =
+            |text: &str| parsed(text).into_iter().map(|(name, raw)| (name, raw.to_string())).collect::<Vec<_>>();
         assert_eq!(shown(&read.cell("calls", "extra_json").replace("-", "{}")), shown(extra), "{rest}");
     }
 }
@@ -503,10 +555,19 @@ fn identities_take_the_best_of_each_field() {
     // (rest, kind, id, display name, source, extra)
     let cases = [
         (r#","organizer":{"user":{"id":"u","displayName":"U"}}"#, ["user", "u", "U", "organizer", "-"]),
-        (r#","organizer":{"acsUser":null,"phone":{"id":"p","x":1}}"#, ["phone", "p", "-", "organizer", r#"{"organizer":{"phone":{"x":1}}}"#]),
+        (
+            r#","organizer":{"acsUser":null,"phone":{"id":"p","x":1}}"#,
+            ["phone", "p", "-", "organizer", r#"{"organizer":{"phone":{"x":1}}}"#],
+        ),
         (
             r#","organizer_v2":{"id":"o","identity":{"user":{"id":"u"}}},"organizer":{"user":{"id":"u","displayName":"U"}}"#,
-            ["user", "u", "U", "organizer_v2", r#"{"organizer":{"user":{"id":"u","displayName":"U"}},"organizer_v2":{"identity":{"user":{"displayName":null}}}}"#],
+            [
+                "user",
+                "u",
+                "U",
+                "organizer_v2",
+                r#"{"organizer":{"user":{"id":"u","displayName":"U"}},"organizer_v2":{"identity":{"user":{"displayName":null}}}}"#,
+            ],
         ),
         (
             r#","organizer_v2":{"id":"o","identity":{"user":{"displayName":"U"}}}"#,
@@ -533,9 +594,18 @@ fn identities_take_the_best_of_each_field() {
 fn endpoints_know_their_identity_by_id_type_or_name() {
     let caller = |inner: &str| one(&format!(r#","sessions":[{{"caller":{{{inner}}}}}]"#));
     let cases = [
-        (r#""associatedIdentity":{"id":"p"},"identity":{"user":{"id":"u"},"phone":{"id":"p","displayName":"P"}}"#, ["phone", "p", "P", "associatedIdentity"]),
-        (r#""associatedIdentity":{"id":"q"},"identity":{"user":{"id":"u"},"phone":{"id":"p"}}"#, ["user", "q", "-", "associatedIdentity"]),
-        (r##""associatedIdentity":{"id":"q","@odata.type":"#microsoft.graph.communicationsGuestIdentity"}"##, ["guest", "q", "-", "associatedIdentity"]),
+        (
+            r#""associatedIdentity":{"id":"p"},"identity":{"user":{"id":"u"},"phone":{"id":"p","displayName":"P"}}"#,
+            ["phone", "p", "P", "associatedIdentity"],
+        ),
+        (
+            r#""associatedIdentity":{"id":"q"},"identity":{"user":{"id":"u"},"phone":{"id":"p"}}"#,
+            ["user", "q", "-", "associatedIdentity"],
+        ),
+        (
+            r##""associatedIdentity":{"id":"q","@odata.type":"#microsoft.graph.communicationsGuestIdentity"}"##,
+            ["guest", "q", "-", "associatedIdentity"],
+        ),
         (r#""associatedIdentity":{"id":"q","userPrincipalName":"x"}"#, ["user", "q", "-", "associatedIdentity"]),
         (r#""associatedIdentity":{"id":"q"}"#, ["-", "q", "-", "associatedIdentity"]),
         (r#""associatedIdentity":{"displayName":"D"},"identity":{"user":{"id":"u"}}"#, ["user", "u", "D", "identity"]),
@@ -548,7 +618,8 @@ fn endpoints_know_their_identity_by_id_type_or_name() {
         assert_eq!(shown, expected.map(str::to_owned), "{inner}");
     }
     let read = caller(r#""associatedIdentity":{"displayName":"D","foo":1},"identity":{"user":{"id":"u"}}"#);
-    let extra = r#"{"caller":{"associatedIdentity":{"foo":1,"displayName":"D"},"identity":{"user":{"displayName":null}}}}"#;
+    let extra =
+        r#"{"caller":{"associatedIdentity":{"foo":1,"displayName":"D"},"identity":{"user":{"displayName":null}}}}"#;
     assert_eq!(read.cell("sessions", "extra_json"), extra);
     assert_eq!(read.drift.unknown_members.len(), 1);
 }
@@ -563,7 +634,10 @@ fn old_participants_are_read_only_without_new_ones() {
     assert_eq!(read.cell("participants", "extra_json"), r#"-|{"guest":{"x":1}}"#);
     let read = odd(&format!(r#"{old},"participants_v2":[{{"id":"n"}}]"#));
     assert_eq!(read.cell("participants", "identity_id"), "n");
-    assert_eq!(read.cell("calls", "extra_json"), r#"{"participants":[{"user":{"id":"u"},"phone":null},null,{"guest":{"id":"g","x":1}}]}"#);
+    assert_eq!(
+        read.cell("calls", "extra_json"),
+        r#"{"participants":[{"user":{"id":"u"},"phone":null},null,{"guest":{"id":"g","x":1}}]}"#
+    );
     assert!(read.drift.is_empty());
 }
 
@@ -621,8 +695,10 @@ fn catalogues_that_contradict_themselves_are_refused() {
     assert!(message.contains("guess"), "{message}");
     let message = refused(&|catalogue| catalogue.tables[0].columns.push(value("x", Type::String, "sessions")));
     assert!(message.contains("sessions"), "{message}");
-    let message = refused(&|catalogue| catalogue.tables[2].columns.push(inherited("x", Type::String, "streams", "quality")));
+    let message =
+        refused(&|catalogue| catalogue.tables[2].columns.push(inherited("x", Type::String, "streams", "quality")));
     assert!(message.contains("streams"), "{message}");
-    let message = refused(&|catalogue| catalogue.tables[0].columns.push(derived("x", Type::String, "copy", &["nothing"])));
+    let message =
+        refused(&|catalogue| catalogue.tables[0].columns.push(derived("x", Type::String, "copy", &["nothing"])));
     assert!(message.contains("nothing"), "{message}");
 }
