@@ -29,7 +29,8 @@ lint:
 	fi
 
 bench:
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench performance > docs/performance.md.new
+	mv docs/performance.md.new docs/performance.md
 
 docs:
 	$(CARGO) run --locked --quiet -- schema --format md > docs/tables.md.new

@@ -47,7 +47,9 @@ mod tests {
 
     #[test]
     fn nothing_but_a_guid_is_taken() {
-        for text in ["", "NA", "../../etc/passwd", "{e523d2ed-2966-4b6b-925b-754a88034cc5}", "e523d2ed29664b6b925b754a88034cc5"] {
+        for text in
+            ["", "NA", "../../etc/passwd", "{e523d2ed-2966-4b6b-925b-754a88034cc5}", "e523d2ed29664b6b925b754a88034cc5"]
+        {
             assert!(text.parse::<CallId>().is_err(), "{text}");
         }
     }

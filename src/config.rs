@@ -28,11 +28,21 @@ struct File {
     simulator: simulator::Settings,
 }
 
+/// A secret in a config: no message shows it.
+#[derive(Clone, Debug)]
+struct Secret(SecretString);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(SecretString::from(text)))
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Source {
     notifications: OneOrMany,
-    client_state: Option<SecretString>,
+    client_state: Option<Secret>,
     client_state_file: Option<PathBuf>,
     max_line_bytes: Option<usize>,
 }
@@ -71,9 +81,9 @@ struct AuthSection {
     authority: Option<String>,
     tenant_id: Option<String>,
     client_id: Option<String>,
-    client_secret: Option<SecretString>,
+    client_secret: Option<Secret>,
     client_secret_file: Option<PathBuf>,
-    token: Option<SecretString>,
+    token: Option<Secret>,
     token_file: Option<PathBuf>,
 }
 
@@ -193,14 +203,21 @@ fn explain(error: &figment::Error) -> Error {
     let from = error.metadata.as_ref().map(|m| m.name.to_string()).unwrap_or_else(|| "the configuration".to_owned());
     match &error.kind {
         Kind::UnknownField(name, known) => {
-            let place = if error.path.len() > 1 { format!(" in [{}]", error.path[..error.path.len() - 1].join(".")) } else { String::new() };
-            Error::config(format!("{from} has the unknown key {name}{place}")).hint(format!("known keys are {}", known.join(", ")))
+            let place = if error.path.len() > 1 {
+                format!(" in [{}]", error.path[..error.path.len() - 1].join("."))
+            } else {
+                String::new()
+            };
+            Error::config(format!("{from} has the unknown key {name}{place}"))
+                .hint(format!("known keys are {}", known.join(", ")))
         }
         Kind::MissingField(name) => Error::config(format!("{from} lacks the key {name}")),
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
             Error::config(format!("{from}: {key} must be {expected}"))
         }
-        Kind::Message(text) if key.is_empty() => Error::config(format!("{from} is not valid TOML: {}", text.lines().next().unwrap_or_default())),
+        Kind::Message(text) if key.is_empty() => {
+            Error::config(format!("{from} is not valid TOML: {}", text.lines().next().unwrap_or_default()))
+        }
         _ => Error::config(format!("{from}: the value of {key} cannot be used")),
     }
 }
@@ -224,7 +241,8 @@ impl Config {
         let client = auth.client_id.clone().or_else(|| azure("AZURE_CLIENT_ID"));
         let client_secret = secret(auth.client_secret.as_ref(), auth.client_secret_file.as_deref(), &base)?
             .or_else(|| azure("AZURE_CLIENT_SECRET").map(SecretString::from));
-        let tenant_id = tenant.as_deref().and_then(|t| Uuid::try_parse(t).ok()).or(simulated.then_some(raw.simulator.tenant_id));
+        let tenant_id =
+            tenant.as_deref().and_then(|t| Uuid::try_parse(t).ok()).or(simulated.then_some(raw.simulator.tenant_id));
         let patterns = match &raw.source.notifications {
             OneOrMany::One(one) => vec![one.clone()],
             OneOrMany::Many(many) => many.clone(),
@@ -239,7 +257,11 @@ impl Config {
         let endpoint = if simulated {
             let mut simulator = raw.simulator.clone();
             simulator.records = simulator.records.map(|path| base.join(path));
-            let template = client_settings(&raw.graph, url("[graph] endpoint", cloud.graph)?, Auth::Bearer(SecretString::from("")))?;
+            let template = client_settings(
+                &raw.graph,
+                url("[graph] endpoint", cloud.graph)?,
+                Auth::Bearer(SecretString::from("")),
+            )?;
             Endpoint::Simulator(Box::new(SimulatedGraph {
                 tenant_id: tenant.unwrap_or_else(|| simulator.tenant_id.to_string()),
                 client_id: client.unwrap_or_else(|| simulator.client_id.to_string()),
@@ -331,12 +353,14 @@ fn storage(raw: &File, base: &Path) -> Result<Storage> {
 fn client_settings(raw: &Graph, endpoint: Url, auth: Auth) -> Result<graph::Settings> {
     let mut settings = graph::Settings::new(endpoint, auth);
     settings.requests_per_20s = raw.requests_per_20s.unwrap_or(settings.requests_per_20s);
-    settings.requests_per_record_per_20s = raw.requests_per_record_per_20s.unwrap_or(settings.requests_per_record_per_20s);
+    settings.requests_per_record_per_20s =
+        raw.requests_per_record_per_20s.unwrap_or(settings.requests_per_record_per_20s);
     settings.max_concurrency = raw.max_concurrency.unwrap_or(settings.max_concurrency);
     settings.tries = raw.tries.unwrap_or(settings.tries);
     let timeout = settings.request_timeout.as_secs_f64();
     settings.request_timeout = seconds("[graph] request_timeout_seconds", raw.request_timeout_seconds, timeout)?;
-    settings.backoff_base = seconds("[graph] backoff_seconds", raw.backoff_seconds, settings.backoff_base.as_secs_f64())?;
+    settings.backoff_base =
+        seconds("[graph] backoff_seconds", raw.backoff_seconds, settings.backoff_base.as_secs_f64())?;
     Ok(settings)
 }
 
@@ -354,9 +378,9 @@ fn required<T>(value: Option<T>, key: &str, variable: &str) -> Result<T> {
     })
 }
 
-fn secret(value: Option<&SecretString>, file: Option<&Path>, base: &Path) -> Result<Option<SecretString>> {
+fn secret(value: Option<&Secret>, file: Option<&Path>, base: &Path) -> Result<Option<SecretString>> {
     match (value, file) {
-        (Some(value), _) => Ok(Some(value.clone())),
+        (Some(value), _) => Ok(Some(value.0.clone())),
         (None, Some(file)) => {
             let path = base.join(file);
             let text = std::fs::read_to_string(&path).map_err(|e| {
@@ -376,7 +400,9 @@ fn with_scheme(host: String) -> String {
 
 fn url(key: &str, text: &str) -> Result<Url> {
     Url::parse(text).map_err(|e| {
-        Error::config(format!("{key} is no URL")).hint("give scheme and host, such as https://graph.microsoft.com").because(e)
+        Error::config(format!("{key} is no URL"))
+            .hint("give scheme and host, such as https://graph.microsoft.com")
+            .because(e)
     })
 }
 

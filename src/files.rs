@@ -82,11 +82,7 @@ pub fn create_file(path: &Path, modes: Modes) -> Result<File> {
 /// # Errors
 /// Any failure of the file system, by class I/O.
 pub fn append_file(path: &Path, modes: Modes) -> Result<File> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(|e| Error::io("open", path, e))?;
+    let file = OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io("open", path, e))?;
     set_mode(path, modes.file).map_err(|e| Error::io("set the mode of", path, e))?;
     Ok(file)
 }

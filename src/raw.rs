@@ -25,8 +25,7 @@ impl SegmentWriter {
     /// Any failure of the file system, by class I/O.
     pub fn create(path: &Path) -> Result<Self> {
         let file = files::create_file(path, PRIVATE)?;
-        let encoder = zstd::Encoder::new(BufWriter::new(file), LEVEL)
-            .map_err(|e| Error::io("compress", path, e))?;
+        let encoder = zstd::Encoder::new(BufWriter::new(file), LEVEL).map_err(|e| Error::io("compress", path, e))?;
         Ok(Self { encoder, path: path.to_owned(), rows: 0 })
     }
 
@@ -85,8 +84,7 @@ pub fn read_segment(path: &Path, mut each: impl FnMut(u64, &[u8]) -> Result<()>)
 /// # Errors
 /// Any failure of the file system, by class I/O.
 pub fn unpack_segment(path: &Path, to: &Path) -> Result<()> {
-    let mut decoder =
-        zstd::Decoder::new(files::open(path)?).map_err(|e| Error::io("read", path, e))?;
+    let mut decoder = zstd::Decoder::new(files::open(path)?).map_err(|e| Error::io("read", path, e))?;
     let mut file = files::create_file(to, PRIVATE)?;
     std::io::copy(&mut decoder, &mut file).map_err(|e| Error::io("unpack", path, e))?;
     Ok(())

@@ -190,7 +190,10 @@ impl Run<'_> {
             }
             self.summary.ids_collected = ids.len() as u64;
             self.note(&collected);
-            let changed = collected.read > 0 || !collected.gaps.is_empty() || !collected.rejected.is_empty() || collected.cursors != from;
+            let changed = collected.read > 0
+                || !collected.gaps.is_empty()
+                || !collected.rejected.is_empty()
+                || collected.cursors != from;
             let items = self.rejected(&collected);
             Work { list, cursors: collected.cursors, items, ask_again, changed }
         } else {
@@ -210,7 +213,8 @@ impl Run<'_> {
 
     fn note(&mut self, collected: &Collected) {
         self.summary.notifications_read = collected.read;
-        self.summary.notifications_skipped = collected.skipped.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
+        self.summary.notifications_skipped =
+            collected.skipped.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
         for gap in &collected.gaps {
             self.has_gap = true;
             tracing::error!(file = %gap.file.display(), "a part of this log was not read and is not found any more: calls that only it names are missing");
@@ -431,7 +435,13 @@ struct FetchedBatch {
 }
 
 impl FetchedBatch {
-    fn take(&mut self, id: CallId, outcome: Outcome, spool: &mut Spool, now: chrono::DateTime<chrono::Utc>) -> Result<()> {
+    fn take(
+        &mut self,
+        id: CallId,
+        outcome: Outcome,
+        spool: &mut Spool,
+        now: chrono::DateTime<chrono::Utc>,
+    ) -> Result<()> {
         let answer = match outcome {
             Outcome::Record { bytes, version } => {
                 self.fetched += 1;

@@ -201,7 +201,9 @@ fn calls(dataset: &Dataset, verified: &mut Verified) -> Result<HashMap<String, C
                 return verified.fault(format!("{} has no column call_id", part.path.display()));
             };
             let versions = batch.column_by_name("version").and_then(|c| c.as_primitive_opt::<Int64Type>());
-            let starts = batch.column_by_name("call_start_date_time").and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+            let starts = batch
+                .column_by_name("call_start_date_time")
+                .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
             let counts: Vec<_> = COUNTED
                 .iter()
                 .map(|(_, column)| batch.column_by_name(column).and_then(|c| c.as_primitive_opt::<Int32Type>()))
@@ -265,7 +267,10 @@ fn children(dataset: &Dataset, table: &str, calls: &mut HashMap<String, Call>, v
     if let Some(counted) = counted {
         for (id, call) in calls.iter() {
             if call.counts[counted].is_some_and(|count| count != call.found[counted]) {
-                verified.fault(format!("call {id} has {} rows in {table}, and its {} says otherwise", call.found[counted], COUNTED[counted].1));
+                verified.fault(format!(
+                    "call {id} has {} rows in {table}, and its {} says otherwise",
+                    call.found[counted], COUNTED[counted].1
+                ));
             }
         }
     }
@@ -335,7 +340,9 @@ fn ledger(dataset: &Dataset, calls: &HashMap<String, Call>, verified: &mut Verif
                     exported.insert(id.to_owned());
                     let version = versions.filter(|v| v.is_valid(row)).map(|v| v.value(row));
                     if calls.get(id).is_none_or(|call| Some(call.version) != version) {
-                        verified.fault(format!("the ledger says that call {id} is exported, and calls does not have that version"));
+                        verified.fault(format!(
+                            "the ledger says that call {id} is exported, and calls does not have that version"
+                        ));
                     }
                 }
             }
@@ -357,7 +364,8 @@ fn remake(
 ) -> Result<()> {
     let dates_with_archive: HashSet<NaiveDate> = archived.values().map(|(_, date)| *date).collect();
     for (date, parts) in unnamed {
-        let tables: BTreeSet<&str> = parts.iter().map(|(t, _)| t.as_str()).filter(|t| *t != LEDGER && *t != RAW).collect();
+        let tables: BTreeSet<&str> =
+            parts.iter().map(|(t, _)| t.as_str()).filter(|t| *t != LEDGER && *t != RAW).collect();
         verified.files_by_keys_alone += parts.iter().filter(|(t, _)| t == LEDGER || t == RAW).count() as u64;
         let of_tables = parts.iter().filter(|(t, _)| tables.contains(t.as_str())).count() as u64;
         if tables.is_empty() {

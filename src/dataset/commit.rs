@@ -160,8 +160,8 @@ impl Commit {
     /// # Errors
     /// Any failure of the file system, by class I/O.
     pub fn write(&self, layout: &Layout) -> Result<()> {
-        let mut bytes = serde_json::to_vec(self)
-            .map_err(|e| Error::config("Cannot write a commit record").because(e))?;
+        let mut bytes =
+            serde_json::to_vec(self).map_err(|e| Error::config("Cannot write a commit record").because(e))?;
         bytes.push(b'\n');
         crash_point("commit::before");
         files::write_atomically(&record_path(layout, self.number), &bytes, PRIVATE)?;
@@ -223,8 +223,11 @@ pub fn read(layout: &Layout, number: u64) -> Result<Commit> {
     }
     let form: Form = serde_json::from_slice(&bytes).map_err(|e| damaged().because(e))?;
     if form.format > FORMAT {
-        return Err(Error::config(format!("The commit record {} was written by a later version of callrec", path.display()))
-            .hint("use that version or a later one"));
+        return Err(Error::config(format!(
+            "The commit record {} was written by a later version of callrec",
+            path.display()
+        ))
+        .hint("use that version or a later one"));
     }
     let commit: Commit = serde_json::from_slice(&bytes).map_err(|e| damaged().because(e))?;
     if commit.number != number {

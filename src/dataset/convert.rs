@@ -90,8 +90,7 @@ fn write(
         index.add(input, unpacked)?;
     }
     let Index { entries, sources, names, mut refused, .. } = index;
-    let mut converted =
-        Converted { records: entries.len() as u64 + refused.len() as u64, ..Converted::default() };
+    let mut converted = Converted { records: entries.len() as u64 + refused.len() as u64, ..Converted::default() };
     let mut reader = order::SourceReader::new(&sources);
     let mut entries = order::latest(entries, |a, b| Ok(reader.read(a)? > reader.read(b)?))?;
     order::sort(&mut entries);

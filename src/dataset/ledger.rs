@@ -8,7 +8,10 @@ use super::stage::Stage;
 use super::tables::Tables;
 use crate::error::{Error, Result};
 use crate::files::PRIVATE;
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -229,7 +232,8 @@ fn batch(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch> {
         .fields()
         .iter()
         .map(|field| -> Result<ArrayRef> {
-            let text = |of: fn(&Row) -> Option<&str>| Arc::new(rows.iter().map(of).collect::<StringArray>()) as ArrayRef;
+            let text =
+                |of: fn(&Row) -> Option<&str>| Arc::new(rows.iter().map(of).collect::<StringArray>()) as ArrayRef;
             let instant = |of: fn(&Row) -> Option<i64>| {
                 Arc::new(rows.iter().map(of).collect::<TimestampMicrosecondArray>().with_timezone("UTC")) as ArrayRef
             };

@@ -5,9 +5,9 @@
 use super::layout::{Layout, Part};
 use super::parquet;
 use crate::error::Result;
+use ::parquet::arrow::ProjectionMask;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use ::parquet::arrow::ProjectionMask;
 use std::collections::{HashMap, HashSet};
 
 /// Where a call stands in `calls`.

@@ -39,10 +39,7 @@ struct Family {
 impl Family {
     fn all(dataset: &Dataset) -> [Self; 2] {
         let records = dataset.tables.children_first().map(|(_, name, schema)| (name.to_owned(), schema.clone()));
-        [
-            Self { tables: records.collect() },
-            Self { tables: vec![(LEDGER.to_owned(), dataset.tables.ledger.clone())] },
-        ]
+        [Self { tables: records.collect() }, Self { tables: vec![(LEDGER.to_owned(), dataset.tables.ledger.clone())] }]
     }
 
     /// For every date the part names with their bytes over all tables.

@@ -8,9 +8,9 @@
 use super::parquet::{self, PartWriter, Written};
 use crate::error::{Class, Error, Result};
 use crate::files::Modes;
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 

@@ -140,9 +140,11 @@ pub fn read(path: &Path) -> Result<ParquetRecordBatchReader> {
 /// # Errors
 /// As [`open`].
 pub fn schema_version(path: &Path) -> Result<Option<String>> {
-    Ok(open(path)?.metadata().file_metadata().key_value_metadata().and_then(|pairs| {
-        pairs.iter().find(|pair| pair.key == "callrec.schema_version")?.value.clone()
-    }))
+    Ok(open(path)?
+        .metadata()
+        .file_metadata()
+        .key_value_metadata()
+        .and_then(|pairs| pairs.iter().find(|pair| pair.key == "callrec.schema_version")?.value.clone()))
 }
 
 /// An error of the Parquet library on a file, by class I/O.

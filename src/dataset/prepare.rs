@@ -242,6 +242,8 @@ fn order_key(entry: &Entry) -> (i64, &str) {
 }
 
 type PartKey = (NaiveDate, String);
+/// A date, and the part whose name is taken over; `None` is the new part.
+type Target = (NaiveDate, Option<String>);
 
 #[derive(Default)]
 struct Placed {
@@ -264,12 +266,12 @@ fn place(
     let tables = &dataset.tables;
     let mut placed = Placed::default();
     let group = |entry: &Entry| (entry.date(), placement.target(entry).map(|part| part.name.clone()));
-    let mut written: Vec<((NaiveDate, Option<String>), Vec<Option<Written>>)> = Vec::new();
+    let mut written: Vec<(Target, Vec<Option<Written>>)> = Vec::new();
     let mut fetched: HashMap<String, Fetched> = HashMap::new();
     let mut refused = Vec::new();
     let drift = {
         let stage = &*stage;
-        let mut open: Option<((NaiveDate, Option<String>), PartSet<'_>)> = None;
+        let mut open: Option<(Target, PartSet<'_>)> = None;
         let drift = order::flatten(&placement.accepted, sources, &tables.plan, batch.threads, group, |flattened| {
             let key = group(&placement.accepted[flattened.entries.start]);
             if open.as_ref().is_none_or(|(present, _)| *present != key) {
@@ -344,7 +346,8 @@ fn place(
 }
 
 fn note_fetched(calls: &RecordBatch, fetched: &mut HashMap<String, Fetched>) {
-    let instants = |name: &str| calls.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+    let instants =
+        |name: &str| calls.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
     let value = |column: Option<&arrow::array::TimestampMicrosecondArray>, row: usize| {
         column.filter(|c| c.is_valid(row)).map(|c| c.value(row))
     };
@@ -395,7 +398,8 @@ fn rewrite(
             dropped.entry(key).or_default().insert(call_id.clone());
         }
     }
-    let tables: Vec<_> = dataset.tables.children_first().map(|(n, name, schema)| (n, name.to_owned(), schema.clone())).collect();
+    let tables: Vec<_> =
+        dataset.tables.children_first().map(|(n, name, schema)| (n, name.to_owned(), schema.clone())).collect();
     for ((date, name), calls) in &dropped {
         for (number, table, schema) in &tables {
             let relative = layout::relative(table, *date, name);
@@ -449,11 +453,7 @@ fn stage_quarantine(stage: &mut Stage<'_>, items: &mut [Item]) -> Result<Vec<Qua
     stage.put("quarantine", &relative, items.len() as u64)?;
     Ok(items
         .iter()
-        .map(|item| Quarantined {
-            item: item.item.clone(),
-            call_id: item.call_id.clone(),
-            reason: item.reason.clone(),
-        })
+        .map(|item| Quarantined { item: item.item.clone(), call_id: item.call_id.clone(), reason: item.reason.clone() })
         .collect())
 }
 

@@ -2,7 +2,7 @@
 //! again, so that a killed publish goes on where it stopped.
 
 use super::commit::{self, Commit};
-use super::layout::{Layout, LEDGER, RAW};
+use super::layout::{LEDGER, Layout, RAW};
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
 use crate::files::{self, Modes, PRIVATE};

@@ -13,8 +13,8 @@ use crate::files::{self, PRIVATE};
 use crate::flatten;
 use crate::quarantine;
 use crate::raw::{self, SegmentWriter};
-use arrow::array::AsArray;
 use ::parquet::arrow::ProjectionMask;
+use arrow::array::AsArray;
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
@@ -180,7 +180,12 @@ fn purge_archive(
     Ok(())
 }
 
-fn purge_quarantine(stage: &mut Stage<'_>, dataset: &Dataset, names: &BTreeSet<String>, commit: &mut Commit) -> Result<()> {
+fn purge_quarantine(
+    stage: &mut Stage<'_>,
+    dataset: &Dataset,
+    names: &BTreeSet<String>,
+    commit: &mut Commit,
+) -> Result<()> {
     release(stage, dataset, commit, |item| item.call_id.as_ref().is_some_and(|id| names.contains(id)))
 }
 

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::files::{self, PRIVATE};
 use crate::flatten;
 use crate::raw;
-use arrow::array::AsArray;
 use ::parquet::arrow::ProjectionMask;
+use arrow::array::AsArray;
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -131,13 +131,22 @@ fn flatten_date(
         entry.source = number;
     }
     let mut parts = PartSet::new(tables, PRIVATE, |table| stage.path(&format!("delta/{table}/{date}.parquet")));
-    let drift = order::flatten(&entries, &unpacked, &tables.plan, threads, |_| (), |flattened| {
-        if let Some((_, refused)) = flattened.refused.first() {
-            return Err(Error::config(format!("The archive of {date} holds a record that flatten refuses: {refused}"))
+    let drift = order::flatten(
+        &entries,
+        &unpacked,
+        &tables.plan,
+        threads,
+        |_| (),
+        |flattened| {
+            if let Some((_, refused)) = flattened.refused.first() {
+                return Err(Error::config(format!(
+                    "The archive of {date} holds a record that flatten refuses: {refused}"
+                ))
                 .hint("this program cannot rebuild that date; use the version that wrote it"));
-        }
-        parts.write(flattened.batches)
-    })?;
+            }
+            parts.write(flattened.batches)
+        },
+    )?;
     for (path, count) in drift.counts() {
         *schema_drift.entry(path).or_default() += count;
     }
@@ -153,7 +162,12 @@ fn flatten_date(
 ///
 /// # Errors
 /// As [`rebuild`].
-pub fn compare(dataset: &Dataset, date: NaiveDate, names: &BTreeSet<&str>, threads: usize) -> Result<Vec<(String, bool)>> {
+pub fn compare(
+    dataset: &Dataset,
+    date: NaiveDate,
+    names: &BTreeSet<&str>,
+    threads: usize,
+) -> Result<Vec<(String, bool)>> {
     let (layout, tables) = (&dataset.layout, &dataset.tables);
     let stage = Stage::begin(layout, tables, dataset.next_number())?;
     let segments: Vec<PathBuf> = layout.parts(RAW)?.into_iter().map(|part| part.path).collect();

@@ -14,7 +14,12 @@ use std::collections::BTreeSet;
 ///
 /// # Errors
 /// Any failure of the file system, by class I/O.
-pub fn release(dataset: &mut Dataset, items: &BTreeSet<String>, run_id: &str, now: DateTime<Utc>) -> Result<Option<Commit>> {
+pub fn release(
+    dataset: &mut Dataset,
+    items: &BTreeSet<String>,
+    run_id: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<Commit>> {
     let (layout, tables) = (dataset.layout.clone(), dataset.tables.clone());
     let mut commit = Commit::after(dataset.newest(), Kind::Quarantine, run_id, &tables.catalogue.hash, now);
     let mut stage = Stage::begin(&layout, &tables, commit.number)?;

@@ -77,7 +77,14 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// Any failure of the file system, by class I/O.
-    pub fn merge(&mut self, table: &str, schema: &SchemaRef, date: NaiveDate, name: &str, inputs: &[Input<'_>]) -> Result<bool> {
+    pub fn merge(
+        &mut self,
+        table: &str,
+        schema: &SchemaRef,
+        date: NaiveDate,
+        name: &str,
+        inputs: &[Input<'_>],
+    ) -> Result<bool> {
         let relative = layout::relative(table, date, name);
         let path = self.path(&relative)?;
         let merged = merge(inputs, &path, schema, &self.tables.catalogue.hash, self.modes(table))?;
@@ -117,10 +124,13 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// The path of the part of a table.
+type PathOf<'a> = Box<dyn Fn(&str) -> Result<PathBuf> + 'a>;
+
 /// Writers for one part of every record table.
 pub struct PartSet<'a> {
     tables: &'a Tables,
-    directory: Box<dyn Fn(&str) -> Result<PathBuf> + 'a>,
+    path: PathOf<'a>,
     modes: Modes,
     writers: Vec<Option<PartWriter>>,
 }
@@ -129,7 +139,7 @@ impl<'a> PartSet<'a> {
     /// `path` gives the path of the part of a table, its directory made.
     pub fn new(tables: &'a Tables, modes: Modes, path: impl Fn(&str) -> Result<PathBuf> + 'a) -> Self {
         let writers = tables.schemas.iter().map(|_| None).collect();
-        Self { tables, directory: Box::new(path), modes, writers }
+        Self { tables, path: Box::new(path), modes, writers }
     }
 
     /// Appends a batch for every table.
@@ -144,7 +154,7 @@ impl<'a> PartSet<'a> {
             let writer = match &mut self.writers[number] {
                 Some(writer) => writer,
                 none => {
-                    let path = (self.directory)(&self.tables.catalogue.tables[number].name)?;
+                    let path = (self.path)(&self.tables.catalogue.tables[number].name)?;
                     let hash = &self.tables.catalogue.hash;
                     none.insert(PartWriter::create(&path, &self.tables.schemas[number], hash, self.modes)?)
                 }

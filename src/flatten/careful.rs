@@ -114,7 +114,10 @@ impl Walk<'_> {
                     }
                 }
             } else if name.is_some_and(is_ignored) || raw::is_vacant(entry.value) && object.set.is_none() {
-            } else if object.set.is_some() && name.is_some() && raw::is_object(entry.value) {
+            } else if object.set.is_some()
+                && name.is_some_and(|name| name != "@odata.type")
+                && raw::is_object(entry.value)
+            {
                 set.kinds.push(entry);
             } else if fields.is_some_and(|fields| fields.iter().any(|field| Some(field.member.as_str()) == name)) {
                 identity.push(entry);
@@ -180,14 +183,14 @@ impl Walk<'_> {
         let plan = self.plan;
         let quiet = quiet || plan.nodes[node].quiet;
         match &plan.nodes[node].kind {
-            Kind::Leaf(leaf) => return self.leaf(node, leaf, value, quiet, frame),
+            Kind::Leaf(leaf) => self.leaf(node, leaf, value, quiet, frame),
             Kind::Object(_) if raw::is_object(value) => {
-                return self.object(node, raw::entries(value), quiet, frame).into_extra();
+                self.object(node, raw::entries(value), quiet, frame).into_extra()
             }
-            Kind::Rows(list) if raw::is_list(value) => return self.rows(node, list, value, quiet),
-            Kind::Map(map) if raw::is_object(value) => return self.entries(node, map, value, quiet),
+            Kind::Rows(list) if raw::is_list(value) => self.rows(node, list, value, quiet),
+            Kind::Map(map) if raw::is_object(value) => self.entries(node, map, value, quiet),
             Kind::MemberList { member, target } if raw::is_list(value) => {
-                return self.members_of(node, member, target, value, quiet, frame.table);
+                self.members_of(node, member, target, value, quiet, frame.table)
             }
             Kind::Kept => (!raw::is_vacant(value)).then_some(Extra::Raw(value.get())),
             _ if raw::is_vacant(value) => None,

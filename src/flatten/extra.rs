@@ -58,7 +58,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Whether something other than a null marker stands at a path.
+    /// Whether something stands at a path, or replaces an object on the way to it.
     pub(crate) fn has<S: AsRef<str>>(&self, path: &[S]) -> bool {
         let Some((first, rest)) = path.split_first() else { return false };
         let name = quoted(first.as_ref());
@@ -66,7 +66,7 @@ impl<'a> Members<'a> {
             *known == name
                 && match extra {
                     Extra::Object(members) if !rest.is_empty() => members.has(rest),
-                    _ => rest.is_empty(),
+                    _ => true,
                 }
         })
     }
@@ -160,5 +160,6 @@ mod tests {
         members.write(&mut text);
         assert_eq!(text, r#"{"caller":{"identity":{"user":{"id":"a\" b"},"phone":null}},"sessions":[null,5]}"#);
         assert!(members.has(&["caller", "identity"]) && !members.has(&["caller", "name"]));
+        assert!(members.has(&["sessions", "inside"]), "a list replaces what would stand below it");
     }
 }

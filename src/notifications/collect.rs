@@ -19,7 +19,8 @@ pub fn collect(settings: &Settings, from: &[LogCursor]) -> Result<Collected, Err
     let mut order: Vec<usize> = (0..files.len()).collect();
     order.sort_by(|one, other| {
         let current = |path: &Path| base(path) == path.to_string_lossy();
-        let key = |index: &usize| (files[*index].stat.modified, current(&files[*index].path), files[*index].path.clone());
+        let key =
+            |index: &usize| (files[*index].stat.modified, current(&files[*index].path), files[*index].path.clone());
         key(one).cmp(&key(other))
     });
     let chosen = chosen(&files, &cursors, from, &settings.patterns)?;
@@ -39,7 +40,12 @@ pub fn collect(settings: &Settings, from: &[LogCursor]) -> Result<Collected, Err
 }
 
 /// Reads one log if it still is what it was when it was matched.
-fn read(file: &Found, cursor: Option<&LogCursor>, settings: &Settings, collected: &mut Collected) -> Result<Option<LogCursor>, Error> {
+fn read(
+    file: &Found,
+    cursor: Option<&LogCursor>,
+    settings: &Settings,
+    collected: &mut Collected,
+) -> Result<Option<LogCursor>, Error> {
     let Some(mut log) = Log::open(&file.path)? else { return Ok(None) };
     if log.stat.identity != file.stat.identity {
         return Ok(None);
@@ -63,7 +69,12 @@ fn read(file: &Found, cursor: Option<&LogCursor>, settings: &Settings, collected
 
 /// Which files are read: those of a cursor, new ones of the patterns, and new
 /// siblings that were rotated away since the collect before. No mere copies.
-fn chosen(files: &[Found], cursors: &[Option<LogCursor>], from: &[LogCursor], patterns: &[PathBuf]) -> Result<Vec<bool>, Error> {
+fn chosen(
+    files: &[Found],
+    cursors: &[Option<LogCursor>],
+    from: &[LogCursor],
+    patterns: &[PathBuf],
+) -> Result<Vec<bool>, Error> {
     let mut chosen: Vec<bool> = cursors.iter().map(Option::is_some).collect();
     let mut fresh: Vec<usize> = (0..files.len()).filter(|index| !chosen[*index]).collect();
     let packed = |index: usize| files[index].path.extension().is_some_and(|ending| ending == "gz" || ending == "zst");
@@ -85,7 +96,8 @@ fn chosen(files: &[Found], cursors: &[Option<LogCursor>], from: &[LogCursor], pa
 
 /// Whether a sibling that no pattern names was written since its log was read.
 fn rotated_since(file: &Found, from: &[LogCursor], patterns: &[PathBuf]) -> bool {
-    let family = || from.iter().filter(|cursor| is_family(cursor, &file.path) && covered(patterns, Path::new(&cursor.base)));
+    let family =
+        || from.iter().filter(|cursor| is_family(cursor, &file.path) && covered(patterns, Path::new(&cursor.base)));
     let last = family().map(|cursor| cursor.modified).max();
     last.is_some_and(|last| file.stat.modified >= last) && family().all(|cursor| Path::new(&cursor.base) != file.path)
 }
@@ -95,12 +107,14 @@ fn settle(new: &mut LogCursor, old: Option<&LogCursor>, index: usize, files: &[F
     let file = &files[index];
     let packed = file.path.extension().is_some_and(|ending| ending == "gz" || ending == "zst");
     // A log whose whole directory was moved is not rotated by that.
-    let renamed = old.is_some_and(|old| old.rotated || old.path != new.path && Path::new(&old.path).parent() == file.path.parent());
+    let renamed = old
+        .is_some_and(|old| old.rotated || old.path != new.path && Path::new(&old.path).parent() == file.path.parent());
     if Path::new(&new.base).parent() != file.path.parent() {
         new.base = base(&file.path);
     }
     let behind = files.iter().any(|other| other.path.to_string_lossy() == new.base && other.path != file.path);
     new.rotated = packed || renamed || behind;
-    let newer = files.iter().any(|other| other.path.parent() == file.path.parent() && other.stat.modified > file.stat.modified);
+    let newer =
+        files.iter().any(|other| other.path.parent() == file.path.parent() && other.stat.modified > file.stat.modified);
     new.quiet = newer && old.is_some_and(|old| old.untouched(&file.stat) && old.offset == new.offset);
 }

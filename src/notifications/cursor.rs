@@ -79,7 +79,9 @@ impl LogCursor {
             return Ok(true);
         }
         let mut digest = Sha256::new();
-        let whole = log.read_from(self.offset - self.last_length.min(self.offset))?.pass(self.last_length, |bytes| digest.update(bytes))?;
+        let whole = log
+            .read_from(self.offset - self.last_length.min(self.offset))?
+            .pass(self.last_length, |bytes| digest.update(bytes))?;
         Ok(whole && hex(&digest.finalize()) == self.last_line)
     }
 }

@@ -81,13 +81,18 @@ fn notification(members: &Members<'_>, resource: Option<&str>, settings: &Settin
     }
     .unwrap_or_else(Members::new);
     let place = resource.map_or(Place::Unknown, place);
-    let of_data = ["@odata.id", "oDataId"].iter().find_map(|name| text(&data, name)).map_or(Place::Unknown, |id| self::place(&id));
+    let of_data = ["@odata.id", "oDataId"]
+        .iter()
+        .find_map(|name| text(&data, name))
+        .map_or(Place::Unknown, |id| self::place(&id));
     let kind = ["@odata.type", "oDataType"].iter().find_map(|name| text(&data, name));
     let kind = kind.map(|kind| kind.to_ascii_lowercase().trim_start_matches('#').to_owned());
     let of_call = match (&place, kind.as_deref(), &of_data) {
         (Place::Other, ..) => false,
         (Place::Records | Place::Record(_), ..) => true,
-        (Place::Unknown, Some(kind), _) => matches!(kind, "microsoft.graph.callrecord" | "microsoft.graph.callrecords.callrecord"),
+        (Place::Unknown, Some(kind), _) => {
+            matches!(kind, "microsoft.graph.callrecord" | "microsoft.graph.callrecords.callrecord")
+        }
         (Place::Unknown, None, Place::Other) => false,
         (Place::Unknown, None, Place::Records | Place::Record(_)) => true,
         (Place::Unknown, None, Place::Unknown) => return Err(Item::Refused(Reason::NoCallId)),

@@ -2,6 +2,7 @@
 
 use super::item::{Item, Members, judge, member};
 use super::{Collected, Reason, Rejected, Settings};
+use crate::call_id::CallId;
 use crate::json::{self, Unsafe};
 use secrecy::ExposeSecret;
 use serde_json::value::RawValue;
@@ -63,6 +64,17 @@ pub(super) fn take(bytes: &[u8], limit: usize, at: Position<'_>, settings: &Sett
     } else {
         one(value, at, settings, collected);
     }
+}
+
+/// The call ids of something that was refused once and that somebody takes
+/// responsibility for now: its client state, which was not kept, is not asked for.
+#[must_use]
+pub fn read_again(settings: &Settings, bytes: &[u8]) -> Vec<CallId> {
+    let settings = Settings { client_state: None, ..settings.clone() };
+    let mut collected = Collected::default();
+    let at = Position { file: Path::new(""), offset: 0 };
+    take(bytes, settings.max_line_bytes, at, &settings, &mut collected);
+    collected.notifications.into_iter().map(|notification| notification.call_id).collect()
 }
 
 /// A notification or a collection.

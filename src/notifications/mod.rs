@@ -29,6 +29,7 @@ use uuid::Uuid;
 pub use collect::collect;
 pub use cursor::LogCursor;
 pub use ids::ids_from_file;
+pub use line::read_again;
 
 /// Where the log is and what its notifications must carry.
 #[derive(Clone, Debug)]

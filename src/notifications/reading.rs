@@ -106,7 +106,8 @@ fn kept(bytes: &[u8]) -> &[u8] {
 
 /// Whether the first line that is not empty is a whole value.
 fn lines_follow(bytes: &[u8], limit: usize) -> bool {
-    let mut lines = without_bom(bytes).split(|byte| *byte == b'\n').map(without_padding).filter(|line| !line.is_empty());
+    let mut lines =
+        without_bom(bytes).split(|byte| *byte == b'\n').map(without_padding).filter(|line| !line.is_empty());
     lines.next().is_some_and(|line| matches!(shape(line, limit), Shape::Whole))
 }
 
@@ -176,7 +177,14 @@ fn body(bytes: &[u8], offset: u64) -> &[u8] {
     without_padding(if offset == 0 { without_bom(bytes) } else { bytes })
 }
 
-fn finish(line: &mut Bounded, limit: usize, path: &Path, progress: &mut Progress, settings: &Settings, collected: &mut Collected) {
+fn finish(
+    line: &mut Bounded,
+    limit: usize,
+    path: &Path,
+    progress: &mut Progress,
+    settings: &Settings,
+    collected: &mut Collected,
+) {
     let at = Position { file: path, offset: progress.offset };
     let body = body(&line.bytes, progress.offset);
     if line.length > limit as u64 + 2 {

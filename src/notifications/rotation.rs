@@ -43,7 +43,8 @@ pub(super) fn is_family(cursor: &LogCursor, path: &Path) -> bool {
 /// of logs are added. Cursors of logs that no pattern names any more are dropped.
 pub(super) fn match_up(mut files: Vec<Found>, from: &[LogCursor], patterns: &[PathBuf]) -> Result<Matched> {
     let mut known: BTreeSet<String> = files.iter().map(|file| file.stat.identity.clone()).collect();
-    let own = |cursor: &&LogCursor| covered(patterns, Path::new(&cursor.base)) || covered(patterns, Path::new(&cursor.path));
+    let own =
+        |cursor: &&LogCursor| covered(patterns, Path::new(&cursor.base)) || covered(patterns, Path::new(&cursor.path));
     let mut waiting: Vec<&LogCursor> = from.iter().filter(own).collect();
     let foreign = from.len() - waiting.len();
     if foreign > 0 {
@@ -120,7 +121,8 @@ fn held(cursor: &LogCursor, file: &Found) -> Result<bool> {
 /// A longer cursor of the same content goes on for this one.
 fn covered_by_another(cursor: &LogCursor, files: &[Found], taken: &[Option<LogCursor>]) -> Result<bool> {
     for (file, other) in files.iter().zip(taken) {
-        if cursor.offset > 0 && other.as_ref().is_some_and(|other| other.offset >= cursor.offset) && held(cursor, file)? {
+        if cursor.offset > 0 && other.as_ref().is_some_and(|other| other.offset >= cursor.offset) && held(cursor, file)?
+        {
             return Ok(true);
         }
     }
@@ -137,7 +139,9 @@ fn gap(cursor: &LogCursor, files: &[Found]) -> Option<Gap> {
     let expected = match namesake {
         // Nothing of it was read: any younger file of its family is read from its start.
         _ if cursor.offset == 0 => {
-            let younger = |file: &Found| !cursor.named(&file.path) && is_family(cursor, &file.path) && file.stat.modified >= cursor.modified;
+            let younger = |file: &Found| {
+                !cursor.named(&file.path) && is_family(cursor, &file.path) && file.stat.modified >= cursor.modified
+            };
             cursor.ended || cursor.document || files.iter().any(younger)
         }
         Some(_) => cursor.document || cursor.ended && cursor.rotated,

@@ -127,7 +127,9 @@ fn has_wildcard(text: &str) -> bool {
 fn matcher(glob: &str) -> Result<GlobMatcher> {
     let built = GlobBuilder::new(glob).literal_separator(true).backslash_escape(cfg!(not(windows))).build();
     built.map(|glob| glob.compile_matcher()).map_err(|error| {
-        Error::config(format!("the glob {glob} of the notification log cannot be read")).because(error).hint("mend it in [source] notifications")
+        Error::config(format!("the glob {glob} of the notification log cannot be read"))
+            .because(error)
+            .hint("mend it in [source] notifications")
     })
 }
 
@@ -135,7 +137,14 @@ fn matcher(glob: &str) -> Result<GlobMatcher> {
 fn metadata(path: &Path) -> Result<Option<Metadata>> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(Error::io("look at the notification log", path, error)),
     }
 }
@@ -146,7 +155,9 @@ fn entries(directory: &Path) -> Result<Vec<(PathBuf, String)>> {
     let failed = |error| Error::io("list the directory of the notification log", directory, error);
     let listing = match std::fs::read_dir(directory) {
         Ok(listing) => listing,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(failed(error)),
     };
     let mut entries = Vec::new();
@@ -186,7 +197,9 @@ fn expand(pattern: &Path, paths: &mut BTreeSet<PathBuf>) -> Result<()> {
                 next.push(literal);
             } else if let Some(matcher) = &matcher {
                 let hidden = text.starts_with('.');
-                let named = entries(place)?.into_iter().filter(|(_, name)| (hidden || !name.starts_with('.')) && matcher.is_match(name));
+                let named = entries(place)?
+                    .into_iter()
+                    .filter(|(_, name)| (hidden || !name.starts_with('.')) && matcher.is_match(name));
                 next.extend(named.map(|(path, _)| path));
             }
         }

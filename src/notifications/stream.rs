@@ -56,7 +56,9 @@ impl Log {
             let file = BufReader::with_capacity(64 * 1024, file);
             Ok(match format {
                 Format::Plain => Box::new(file),
-                Format::Gzip => Box::new(BufReader::with_capacity(64 * 1024, flate2::bufread::MultiGzDecoder::new(file))),
+                Format::Gzip => {
+                    Box::new(BufReader::with_capacity(64 * 1024, flate2::bufread::MultiGzDecoder::new(file)))
+                }
                 Format::Zstd => Box::new(BufReader::with_capacity(64 * 1024, zstd::Decoder::with_buffer(file)?)),
             })
         };
@@ -115,7 +117,10 @@ impl Stream {
                 match self.inner.fill_buf() {
                     Ok(_) => break,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.raw_os_error().is_some_and(|code| code > 0) && error.kind() != io::ErrorKind::UnexpectedEof => {
+                    Err(error)
+                        if error.raw_os_error().is_some_and(|code| code > 0)
+                            && error.kind() != io::ErrorKind::UnexpectedEof =>
+                    {
                         return Err(Error::io("read the notification log", &self.path, error));
                     }
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

@@ -49,7 +49,14 @@ impl Logs {
 
     fn replace(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let path = self.path(name);
-        std::fs::OpenOptions::new().write(true).truncate(true).create(true).open(path).unwrap().write_all(bytes.as_ref()).unwrap();
+        std::fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .create(true)
+            .open(path)
+            .unwrap()
+            .write_all(bytes.as_ref())
+            .unwrap();
     }
 
     fn rename(&self, from: &str, to: &str) {

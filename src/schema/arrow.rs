@@ -1,6 +1,6 @@
 //! The Arrow schema of a table, and the names of types and classes.
 
-use super::types::{Column, Pii, Source, Table, Type};
+use super::types::{Column, Identity, IdentitySource, Pii, Source, Table, Type};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,7 +60,9 @@ impl Pii {
     /// The class of that name in the table files.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Name, Self::Id, Self::Address, Self::Text, Self::Link, Self::Unknown].into_iter().find(|c| c.name() == name)
+        [Self::Name, Self::Id, Self::Address, Self::Text, Self::Link, Self::Unknown]
+            .into_iter()
+            .find(|c| c.name() == name)
     }
 
     /// Its name in table files and documentation.
@@ -117,22 +119,37 @@ impl Table {
         .collect()
     }
 
-    /// Where the values of a column stand, from the root of the record. Of an
-    /// identity's many members only the first of each place is named.
+    /// Where the values of a column stand, from the root of the record. A path of
+    /// an identity belongs to the rows path of its source alone.
     #[must_use]
     pub fn graph_paths(&self, column: &Column) -> Vec<String> {
         let Source::Value(paths) = &column.source else { return Vec::new() };
         let mut all = Vec::new();
         for path in paths {
-            for rows in &self.rows {
-                let root = if rows.path.is_empty() || path.is_empty() {
-                    format!("{}{path}", rows.path)
-                } else {
-                    format!("{}.{path}", rows.path)
-                };
-                all.push(root);
+            for (number, rows) in self.rows.iter().enumerate() {
+                if self.identities.iter().any(|identity| identity.is_elsewhere(column, path, number)) {
+                    continue;
+                }
+                let dot = if rows.path.is_empty() || path.is_empty() { "" } else { "." };
+                all.push(format!("{}{dot}{path}", rows.path));
             }
         }
         all
+    }
+}
+
+impl Identity {
+    /// Whether `path` feeds `column` from the rows of another path than `rows`.
+    fn is_elsewhere(&self, column: &Column, path: &str, rows: usize) -> bool {
+        if !column.name.starts_with(&format!("{}_", self.prefix)) {
+            return false;
+        }
+        let feeds = |source: &&IdentitySource| {
+            let below = |root: &Option<String>| {
+                root.as_ref().is_some_and(|r| r.is_empty() || path.starts_with(&format!("{r}.")))
+            };
+            below(&source.object) || below(&source.set) || source.outer_id.as_deref() == Some(path)
+        };
+        self.sources.iter().find(feeds).is_some_and(|source| source.rows.is_some_and(|of| of != rows))
     }
 }

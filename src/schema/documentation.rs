@@ -13,7 +13,8 @@ pub fn text(catalogue: &Catalogue) -> String {
         let _ = writeln!(text, "{}\n  {}\n", table.name, table.description);
         for column in &table.columns {
             let unit = column.unit.as_ref().map(|unit| format!(" [{unit}]")).unwrap_or_default();
-            let _ = writeln!(text, "  {:<58} {:<13} {}{unit}", column.name, column.data_type.name(), column.description);
+            let _ =
+                writeln!(text, "  {:<58} {:<13} {}{unit}", column.name, column.data_type.name(), column.description);
         }
         text.push('\n');
     }
@@ -30,7 +31,11 @@ pub fn markdown(catalogue: &Catalogue) -> String {
     );
     for table in tables(catalogue) {
         let _ = write!(text, "\n## {}\n\n{}\n", table.name, table.description);
-        let paths: Vec<_> = table.rows.iter().map(|rows| if rows.path.is_empty() { "the record".to_owned() } else { format!("`{}`", rows.path) }).collect();
+        let paths: Vec<_> = table
+            .rows
+            .iter()
+            .map(|rows| if rows.path.is_empty() { "the record".to_owned() } else { format!("`{}`", rows.path) })
+            .collect();
         if !paths.is_empty() {
             let _ = writeln!(text, "\nRows come from {}.", paths.join(", "));
         }

@@ -176,7 +176,7 @@ pub(super) fn load() -> Result<Catalogue> {
         tables.push(expand.table(file)?);
     }
     let ledger = expand.table(parse("ledger", LEDGER)?)?;
-    let hash = hash(tables.iter().chain([&ledger]), &enums);
+    let hash = hash(tables.iter().chain([&ledger]));
     Ok(Catalogue { tables, ledger, enums, hash })
 }
 
@@ -202,8 +202,7 @@ impl Expand<'_> {
             };
             rows.push(Rows { path: one.path, constants: one.constants, when });
         }
-        let mut table =
-            Table { name, description: file.description, rows, kept: file.kept, ..Table::default() };
+        let mut table = Table { name, description: file.description, rows, kept: file.kept, ..Table::default() };
         for item in file.columns {
             self.item(&mut table, item)?;
         }
@@ -225,7 +224,8 @@ impl Expand<'_> {
             }
             Item::Shape(item) => {
                 let shape = self.shapes.get(item.shape.as_str());
-                let shape = shape.ok_or_else(|| Error::config(format!("{}: there is no shape {}", table.name, item.shape)))?;
+                let shape =
+                    shape.ok_or_else(|| Error::config(format!("{}: there is no shape {}", table.name, item.shape)))?;
                 for file in &shape.columns {
                     let mut file = file.clone();
                     file.name = format!("{}_{}", item.prefix, file.name);
@@ -268,7 +268,8 @@ impl Expand<'_> {
             (.., Some(function)) => Source::Derived(Derive { function, arguments: file.arguments }),
             _ if file.position => Source::Position,
             _ if file.constant => Source::Constant,
-            _ => Source::Program,
+            _ if table.rows.is_empty() => Source::Program,
+            _ => return Err(wrong("a column of records has a path, from, position, constant or function")),
         };
         Ok(Column {
             data_type: Type::named(&file.data_type).ok_or_else(|| wrong("there is no such type"))?,
@@ -371,15 +372,48 @@ fn check(table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// Over all that decides the layout and the contents of the files.
-fn hash<'a>(tables: impl Iterator<Item = &'a Table>, enums: &BTreeMap<String, Vec<String>>) -> String {
+/// Over all that decides the layout and the contents of the files, spelt out so
+/// that no renaming within the program changes it.
+fn hash<'a>(tables: impl Iterator<Item = &'a Table>) -> String {
     let mut hasher = Sha256::new();
+    let mut line = |parts: &[&str]| hasher.update(parts.join("\u{1f}") + "\n");
     for table in tables {
-        hasher.update(format!("{}\n{:?}\n{:?}\n{:?}\n", table.name, table.rows, table.identities, table.kept));
+        line(&["table", &table.name]);
+        for rows in &table.rows {
+            let constants: Vec<String> = rows.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let when = if rows.when == When::Always { "always" } else { "if_previous_empty" };
+            line(&["rows", &rows.path, when, &constants.join(",")]);
+        }
+        for path in &table.kept {
+            line(&["kept", path]);
+        }
+        for source in table.identities.iter().flat_map(|identity| &identity.sources) {
+            let rows = source.rows.map(|rows| rows.to_string()).unwrap_or_default();
+            let text = |path: &Option<String>| path.clone().unwrap_or_else(|| "-".to_owned());
+            line(&[
+                "identity",
+                &source.name,
+                &rows,
+                &text(&source.object),
+                &text(&source.set),
+                &text(&source.outer_id),
+            ]);
+        }
         for column in &table.columns {
-            hasher.update(format!("{} {:?} {:?} {:?}\n", column.name, column.data_type, column.source, column.enumeration));
+            line(&["column", &column.name, column.data_type.name(), &origin(&column.source)]);
         }
     }
-    hasher.update(format!("{enums:?}"));
     crate::files::hex(&hasher.finalize())
+}
+
+fn origin(source: &Source) -> String {
+    match source {
+        Source::Value(paths) => format!("path {}", paths.join(" ")),
+        Source::Inherited { table, column } => format!("from {table}.{column}"),
+        Source::Position => "position".to_owned(),
+        Source::Constant => "constant".to_owned(),
+        Source::ExtraJson => "extra_json".to_owned(),
+        Source::Derived(derive) => format!("{}({})", derive.function, derive.arguments.join(" ")),
+        Source::Program => "program".to_owned(),
+    }
 }

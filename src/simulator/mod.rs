@@ -1,1 +1,21 @@
-//! (in work)
+//! A stand-in for Microsoft Graph on loopback: tokens, call records with their
+//! pages, the list, throttling, faults, and a notification log that matches.
+//!
+//! It imports nothing of the job, so that what it serves is an independent view
+//! of the API.
+#![expect(clippy::disallowed_types, reason = "the simulator changes records, which the job never does")]
+
+mod answer;
+mod faults;
+pub mod generator;
+mod list;
+mod log;
+mod server;
+mod settings;
+mod store;
+mod throttle;
+
+pub use log::write_notification_log;
+pub use server::{Counts, Simulator, start};
+pub use settings::Settings;
+pub use store::write_records;

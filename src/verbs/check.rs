@@ -46,10 +46,12 @@ pub(super) fn check(global: &Global) -> Result<u8> {
         let id = NO_CALL.parse().map_err(|_| Error::config("The id of the probe is no GUID"))?;
         match client.call_record(id).await? {
             Outcome::NotFound | Outcome::Record { .. } => step("permission", "call records can be read"),
-            Outcome::Forbidden => Err(Error::access("Graph refuses call records to this app")
-                .hint("grant the application permission CallRecords.Read.All with admin consent, then wait some minutes")),
+            Outcome::Forbidden => Err(Error::access("Graph refuses call records to this app").hint(
+                "grant the application permission CallRecords.Read.All with admin consent, then wait some minutes",
+            )),
             Outcome::Unavailable { reason } | Outcome::Unusable { reason, .. } => {
-                Err(Error::temporary(format!("Graph did not answer the question for a call record ({reason})")).hint("try again later"))
+                Err(Error::temporary(format!("Graph did not answer the question for a call record ({reason})"))
+                    .hint("try again later"))
             }
         }
     })?;

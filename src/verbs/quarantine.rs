@@ -65,7 +65,8 @@ fn list(global: &Global, format: Format) -> Result<u8> {
             (None, Some(file), Some(offset)) => format!("{} at {offset}", printable(file)),
             _ => String::new(),
         };
-        let _ = writeln!(text, "{:<12} {}  {:<20} {place}", item.item, item.at.format("%Y-%m-%d %H:%M:%SZ"), item.reason);
+        let _ =
+            writeln!(text, "{:<12} {}  {:<20} {place}", item.item, item.at.format("%Y-%m-%d %H:%M:%SZ"), item.reason);
     }
     let _ = writeln!(text, "{} items in {}", listed.len(), layout.quarantine().display());
     print(&text)
@@ -85,7 +86,9 @@ fn retry(global: &Global, wanted: &[String]) -> Result<u8> {
     let chosen: Vec<Item> =
         items(&layout)?.into_iter().filter(|item| wanted.is_empty() || wanted.contains(&item.item)).collect();
     if let Some(unknown) = wanted.iter().find(|name| chosen.iter().all(|item| item.item != **name)) {
-        return Err(Error::usage(format!("The quarantine has no item {unknown}")).hint("`callrec quarantine list` names them"));
+        return Err(
+            Error::usage(format!("The quarantine has no item {unknown}")).hint("`callrec quarantine list` names them")
+        );
     }
     if chosen.is_empty() {
         return print("the quarantine is empty");

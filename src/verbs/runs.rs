@@ -16,7 +16,8 @@ pub(super) fn run(global: &Global, flags: cli::Run) -> Result<u8> {
     if let Some(file) = &flags.ids_file {
         named.extend(notifications::ids_from_file(file)?.into_iter().map(|id| (id, Origin::Named)));
         if named.is_empty() {
-            return Err(Error::usage(format!("{} names no call", file.display())).hint("give one id a line, or a CSV with a column call_id"));
+            return Err(Error::usage(format!("{} names no call", file.display()))
+                .hint("give one id a line, or a CSV with a column call_id"));
         }
     }
     if named.is_empty() && config.source.patterns.is_empty() {

@@ -21,10 +21,10 @@ FILE_TYPES = {
     "int32": "int32",
     "int64": "int64",
     "float64": "float64",
-    "decimal": "decimal128(18,6)",
+    "decimal(18,6)": "decimal128(18,6)",
     "timestamp": "timestamp[us, UTC]",
     "duration_ms": "float64",
-    "string_list": "list<string>",
+    "list<string>": "list<string>",
 }
 SHOWN = 5
 

@@ -61,7 +61,7 @@ def readers_agree(root):
 
 def the_schema_is_compared(root):
     write(root, "sessions", DAYS)
-    kinds = ("string", "int32", "int64", "boolean", "duration_ms", "timestamp", "string_list", "decimal")
+    kinds = ("string", "int32", "int64", "boolean", "duration_ms", "timestamp", "list<string>", "decimal(18,6)")
     columns = [{"name": name, "type": kind} for name, kind in zip(SCHEMA.names, kinds)]
     faults, _ = compare.compare(root, [{"table": "sessions", "columns": columns}])
     assert not faults, faults

@@ -11,7 +11,8 @@ fn judged(text: &str) -> (Vec<u32>, Vec<&'static str>, Vec<&'static str>) {
     logs.settings.tenant_id = Some(Uuid::try_parse(TENANT).unwrap());
     logs.append("a.jsonl", format!("{text}\n"));
     let collected = logs.collect();
-    let skipped: Vec<&'static str> = collected.skipped.iter().flat_map(|(why, count)| (0..*count).map(|_| *why)).collect();
+    let skipped: Vec<&'static str> =
+        collected.skipped.iter().flat_map(|(why, count)| (0..*count).map(|_| *why)).collect();
     for rejected in &collected.rejected {
         assert!(!String::from_utf8_lossy(&rejected.bytes).contains("secret"), "{rejected:?}");
     }
@@ -20,7 +21,10 @@ fn judged(text: &str) -> (Vec<u32>, Vec<&'static str>, Vec<&'static str>) {
 }
 
 fn item(rest: &str) -> String {
-    format!(r#"{{"clientState":"secret",{rest}}}"#).replace("ID7", &id(7)).replace("ID8", &id(8)).replace("TENANT", TENANT)
+    format!(r#"{{"clientState":"secret",{rest}}}"#)
+        .replace("ID7", &id(7))
+        .replace("ID8", &id(8))
+        .replace("TENANT", TENANT)
 }
 
 #[test]
@@ -74,7 +78,14 @@ fn what_cannot_be_trusted_is_refused() {
         assert_eq!(judged(&item(rest)), (vec![], vec![], vec![reason]), "{rest}");
     }
     let resource = format!(r#""resource":"communications/callRecords/{}""#, id(7));
-    for state in [r#""clientState":"secreT","#, r#""clientState":"secrets","#, r#""clientState":"","#, r#""clientState":null,"#, r#""clientState":7,"#, ""] {
+    for state in [
+        r#""clientState":"secreT","#,
+        r#""clientState":"secrets","#,
+        r#""clientState":"","#,
+        r#""clientState":null,"#,
+        r#""clientState":7,"#,
+        "",
+    ] {
         assert_eq!(judged(&format!("{{{state}{resource}}}")), (vec![], vec![], vec!["client-state"]), "{state}");
     }
     assert_eq!(judged(r#"{"lifecycleEvent":"missed"}"#).2, vec!["client-state"]);
@@ -119,7 +130,9 @@ fn bad_lines_are_refused_with_their_place_and_the_rest_is_read() {
 
 #[test]
 fn documents_are_read_whole_and_again_when_rewritten() {
-    let pretty = |number| format!("{{\n  \"value\": [\n    {{\"resource\": \"communications/callRecords/{}\"}}\n  ]\n}}\n", id(number));
+    let pretty = |number| {
+        format!("{{\n  \"value\": [\n    {{\"resource\": \"communications/callRecords/{}\"}}\n  ]\n}}\n", id(number))
+    };
     for name in ["a.json", "a.jsonl"] {
         let mut logs = Logs::new("*");
         logs.append(name, &pretty(1)[..30]);

@@ -146,7 +146,12 @@ fn daily_logs_may_be_deleted_once_they_are_quiet() {
     assert_eq!(logs.numbers(), [1]);
     logs.append("events-2026-11-02.jsonl", line(&[2]));
     let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_000_000_000);
-    std::fs::OpenOptions::new().append(true).open(logs.path("events-2026-11-02.jsonl")).unwrap().set_modified(later).unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(logs.path("events-2026-11-02.jsonl"))
+        .unwrap()
+        .set_modified(later)
+        .unwrap();
     assert_eq!(logs.numbers(), [2]);
     logs.remove("events-2026-11-01.jsonl");
     assert_eq!(logs.numbers(), NONE);

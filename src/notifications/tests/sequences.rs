@@ -13,7 +13,9 @@ enum Step {
     Rotate,
     CopyTruncate,
     /// Compresses the youngest plain rotated log.
-    Compress { zstd: bool },
+    Compress {
+        zstd: bool,
+    },
     /// Leaves a compressed file half-written beside it.
     Compressing,
     Collect,
@@ -55,7 +57,11 @@ impl Writer {
     fn shift(&mut self) {
         for position in (0..self.rotated.len()).rev() {
             let old = self.rotated[position].clone();
-            let ending = old.rsplit('.').next().filter(|ending| ending.parse::<u32>().is_err()).map(|ending| format!(".{ending}"));
+            let ending = old
+                .rsplit('.')
+                .next()
+                .filter(|ending| ending.parse::<u32>().is_err())
+                .map(|ending| format!(".{ending}"));
             let new = format!("{LOG}.{}{}", position + 2, ending.unwrap_or_default());
             self.logs.rename(&old, &new);
             self.rotated[position] = new;
@@ -64,7 +70,10 @@ impl Writer {
     }
 
     fn compressed(&mut self, zstd: bool, whole: bool) {
-        let Some(position) = self.rotated.iter().position(|name| !name.ends_with("gz") && !name.ends_with("zst")) else { return };
+        let Some(position) = self.rotated.iter().position(|name| !name.ends_with("gz") && !name.ends_with("zst"))
+        else {
+            return;
+        };
         let name = self.rotated[position].clone();
         let bytes = self.logs.bytes(&name);
         let packed = if zstd { zstandard(&bytes) } else { gzip(&bytes) };

@@ -1,0 +1,63 @@
+//! What the simulator serves and how.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// The settings of a simulator; `[simulator]` in a config.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// A directory of records: `.json` files with a record or a list of records,
+    /// `.ndjson` files with one a line. Of records with one id the highest
+    /// version is served.
+    pub records: Option<PathBuf>,
+    /// So many generated records.
+    pub generate: Option<u64>,
+    /// The seed of generator and faults.
+    pub seed: u64,
+    /// The instant at which simulator and job stand still.
+    pub now: Option<DateTime<Utc>>,
+    /// Milliseconds before every answer.
+    pub latency_ms: u64,
+    /// Whether answers have a mix of faults that pass.
+    pub faults: bool,
+    /// Whether the published limits are kept.
+    pub throttle: bool,
+    /// The port on loopback; 0 is a free one.
+    pub port: u16,
+    /// The tenant of the records.
+    pub tenant_id: Uuid,
+    /// The client that gets a token.
+    pub client_id: Uuid,
+    /// Its secret.
+    pub client_secret: String,
+    /// The state that notifications carry.
+    pub client_state: String,
+    /// The largest generated meeting.
+    pub max_sessions: usize,
+    /// Whether a few generated records have values of the wrong type.
+    pub misfits: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            records: None,
+            generate: None,
+            seed: 1,
+            now: None,
+            latency_ms: 0,
+            faults: false,
+            throttle: true,
+            port: 0,
+            tenant_id: Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111),
+            client_id: Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222),
+            client_secret: "sample-secret-not-real".to_owned(),
+            client_state: "sample-client-state".to_owned(),
+            max_sessions: 300,
+            misfits: true,
+        }
+    }
+}

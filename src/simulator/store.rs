@@ -1,0 +1,164 @@
+//! The records that the simulator has, by id.
+//!
+//! A record in a file may have the member `@callrec.simulator`, which is not
+//! served: `{"status": 403}` refuses it, `{"available_at": "…"}` says from when
+//! on it is there, `{"raw_id": "…"}` under which id it is served.
+
+use super::generator;
+use super::settings::Settings;
+use crate::clock::Clock;
+use crate::error::{Class, Error, Result};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+const HINTS: &str = "@callrec.simulator";
+const RETENTION: TimeDelta = TimeDelta::days(30);
+
+/// One record.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) members: Arc<Map<String, Value>>,
+    pub(super) version: i64,
+    pub(super) start: DateTime<Utc>,
+    pub(super) end: DateTime<Utc>,
+    available_at: DateTime<Utc>,
+    pub(super) status: Option<u16>,
+}
+
+impl Stored {
+    fn new(mut members: Map<String, Value>) -> Option<(String, Self)> {
+        let hints = members.remove(HINTS).unwrap_or_default();
+        let instant = |value: Option<&Value>| value?.as_str()?.parse::<DateTime<Utc>>().ok();
+        let start = instant(members.get("startDateTime"))?;
+        let end = instant(members.get("endDateTime")).unwrap_or(start);
+        let id = hints.get("raw_id").or_else(|| members.get("id"))?.as_str()?.to_ascii_lowercase();
+        let stored = Self {
+            version: members.get("version").and_then(Value::as_i64).unwrap_or(1),
+            available_at: instant(hints.get("available_at")).unwrap_or(end),
+            status: hints.get("status").and_then(Value::as_u64).and_then(|s| u16::try_from(s).ok()),
+            members: Arc::new(members),
+            start,
+            end,
+        };
+        Some((id, stored))
+    }
+
+    /// Whether Graph has it: generated, and not forgotten.
+    pub(super) fn is_there(&self, now: DateTime<Utc>) -> bool {
+        now >= self.available_at && now <= self.end + RETENTION
+    }
+}
+
+/// All records.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    records: BTreeMap<String, Stored>,
+    generated: Option<(Settings, DateTime<Utc>, BTreeMap<String, u64>)>,
+}
+
+impl Store {
+    pub(super) fn open(settings: &Settings, clock: Clock) -> Result<Self> {
+        let mut store = Self::default();
+        if let Some(directory) = &settings.records {
+            for path in crate::files::list(directory)? {
+                for value in read(&path)? {
+                    store.add(value);
+                }
+            }
+            if store.records.is_empty() {
+                return Err(Error::config(format!("{} holds no call record", directory.display()))
+                    .hint("name a directory of .json or .ndjson files in [simulator] records"));
+            }
+        }
+        if let Some(count) = settings.generate {
+            let now = clock.now();
+            let ids = (0..count).map(|n| (generated(settings, n, now).id, n)).collect();
+            store.generated = Some((settings.clone(), now, ids));
+        }
+        Ok(store)
+    }
+
+    /// Adds a record; a lower version than the present one is not served.
+    pub(super) fn add(&mut self, value: Value) {
+        let Value::Object(members) = value else { return };
+        let Some((id, stored)) = Stored::new(members) else { return };
+        match self.records.get(&id) {
+            Some(present) if present.version > stored.version => {}
+            _ => {
+                self.records.insert(id, stored);
+            }
+        }
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Stored> {
+        let id = id.to_ascii_lowercase();
+        if let Some(stored) = self.records.get(&id) {
+            return Some(stored.clone());
+        }
+        let (settings, now, ids) = self.generated.as_ref()?;
+        let record = generated(settings, *ids.get(&id)?, *now);
+        match serde_json::from_str(&record.json) {
+            Ok(Value::Object(members)) => Stored::new(members).map(|(_, stored)| stored),
+            _ => None,
+        }
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        let generated = self.generated.iter().flat_map(|(_, _, ids)| ids.keys());
+        let mut ids: Vec<String> = self.records.keys().chain(generated).cloned().collect();
+        ids.sort();
+        ids.dedup();
+        ids
+    }
+}
+
+fn generated(settings: &Settings, index: u64, now: DateTime<Utc>) -> generator::Record {
+    let shape = generator::Shape { max_sessions: settings.max_sessions, misfits: settings.misfits };
+    generator::record(settings.seed, index, now, shape)
+}
+
+fn read(path: &Path) -> Result<Vec<Value>> {
+    let lines = match path.extension().and_then(|e| e.to_str()) {
+        Some("json") => false,
+        Some("ndjson" | "jsonl") => true,
+        _ => return Ok(Vec::new()),
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let damaged = |e| Error::config(format!("{} is not JSON", path.display())).because(e);
+    let mut values = Vec::new();
+    if lines {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            values.push(serde_json::from_str(line).map_err(damaged)?);
+        }
+    } else {
+        match serde_json::from_str(&text).map_err(damaged)? {
+            Value::Array(list) => values.extend(list),
+            one => values.push(one),
+        }
+    }
+    Ok(values)
+}
+
+/// Writes generated records as NDJSON: `settings.generate` of them.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn write_records(settings: &Settings, path: &Path, clock: Clock) -> Result<u64> {
+    let now = settings.now.unwrap_or_else(|| clock.now());
+    let count = settings.generate.unwrap_or(0);
+    let file = crate::files::create_file(path, crate::files::PRIVATE)?;
+    let mut writer = std::io::BufWriter::with_capacity(1 << 20, file);
+    for index in 0..count {
+        let record = generated(settings, index, now);
+        writer
+            .write_all(record.json.as_bytes())
+            .and_then(|()| writer.write_all(b"\n"))
+            .map_err(|e| Error::io("write", path, e))?;
+    }
+    writer.flush().map_err(|e| Error::new(Class::Io, format!("Cannot write {}", path.display())).because(e))?;
+    Ok(count)
+}

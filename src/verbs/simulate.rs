@@ -1,0 +1,55 @@
+//! `simulate`.
+
+use super::print;
+use crate::cli;
+use crate::clock::Clock;
+use crate::error::{Class, Error, Result};
+use crate::shutdown::Shutdown;
+use crate::simulator::{self, Settings};
+
+pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
+    let defaults = Settings::default();
+    let settings = Settings {
+        generate: flags.generate.or(if flags.records.is_none() { Some(100) } else { None }),
+        records: flags.records,
+        seed: flags.seed,
+        now: flags.now,
+        latency_ms: flags.latency_ms,
+        faults: flags.faults,
+        port: flags.port,
+        max_sessions: flags.max_sessions.unwrap_or(defaults.max_sessions),
+        ..defaults
+    };
+    let clock = settings.now.map_or_else(Clock::system, Clock::pinned);
+    if let Some(path) = &flags.write {
+        let written = simulator::write_records(&settings, path, clock)?;
+        return print(&format!("wrote {written} records to {}", path.display()));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(Class::Io, "Cannot start the runtime").because(e))?;
+    runtime.block_on(async {
+        let mut shutdown = Shutdown::listen();
+        let simulator = simulator::start(settings.clone(), clock).await?;
+        let ids = simulator.ids();
+        if let Some(path) = &flags.log {
+            let ids = ids.iter().map(String::as_str);
+            let written = simulator::write_notification_log(&settings, ids, path)?;
+            tracing::info!(notifications = written, file = %path.display(), "wrote the notification log");
+        }
+        print(&format!(
+            "# {} records; stop with Ctrl-C. A config for them:\n[source]\nnotifications = [\"{}\"]\nclient_state = \"{}\"\n\n[graph]\nendpoint = \"{}\"\n\n[graph.auth]\nauthority = \"{}\"\ntenant_id = \"{}\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\n\n[output]\nroot = \"out\"",
+            ids.len(),
+            flags.log.as_deref().unwrap_or(std::path::Path::new("events.jsonl")).display(),
+            settings.client_state,
+            simulator.endpoint().as_str().trim_end_matches('/'),
+            simulator.authority().as_str().trim_end_matches('/'),
+            settings.tenant_id,
+            settings.client_id,
+            settings.client_secret,
+        ))?;
+        shutdown.requested().await;
+        Ok(shutdown.exit_code().unwrap_or(0))
+    })
+}
