@@ -16,12 +16,12 @@ VENV   := $(CURDIR)/.venv
 export CALLREC_TEST_PYTHON := $(VENV)/bin/python
 
 test: lint $(VENV)/requirements.txt
-	$(CARGO) test --locked --features failpoints
+	$(CARGO) test --locked --features failpoints,polars
 	$(CALLREC_TEST_PYTHON) tests/readers/selftest.py
 
 lint:
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --features failpoints -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features failpoints,polars -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 	  $(CARGO) deny --locked check bans licenses sources; \
 	else \
