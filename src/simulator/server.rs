@@ -324,7 +324,9 @@ impl Shared {
                 *response.status_mut() = axum::http::StatusCode::OK;
                 response
             }
-            Fault::Expired => {
+            // Only the first token ends early: a token that was issued just now and
+            // is refused is another matter, which ends a run.
+            Fault::Expired if self.counters.tokens.load(Ordering::Relaxed) <= 1 => {
                 lock(&self.tokens).clear();
                 answer::error(401, "InvalidAuthenticationToken", headers)
             }
