@@ -302,6 +302,9 @@ fn a_redirect_is_never_followed() {
     assert_eq!(count.load(Ordering::SeqCst), 0);
 }
 
+/// The answer to a path.
+type Case = Box<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
+
 #[test]
 fn what_cannot_be_taken_goes_to_quarantine_with_its_reason() {
     let bomb = || {
@@ -312,7 +315,7 @@ fn what_cannot_be_taken_goes_to_quarantine_with_its_reason() {
         }
         bytes(200, &encoder.finish().unwrap(), "Content-Type: application/json\r\nContent-Encoding: gzip\r\n")
     };
-    let cases: [(&str, Box<dyn Fn(&str) -> Vec<u8> + Send + Sync>); 4] = [
+    let cases: [(&str, Case); 4] = [
         ("wrong-id", Box::new(|path| whole(path, &record(&call_id(2), 1, days_ago(1), 1)))),
         ("too-deep", Box::new(|_| answer(200, &format!("{{\"id\":{}{}}}", "[".repeat(90), "]".repeat(90)), ""))),
         ("too-large", Box::new(move |_| bomb())),
