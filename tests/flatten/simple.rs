@@ -242,7 +242,9 @@ impl<'a> Simple<'a> {
         if let Some(kind) = &kind {
             row.cells.insert(name("kind"), Cell::Text(kind.clone()));
         }
-        let Some(&home) = origins.get("id").or_else(|| origins.values().min()) else { return };
+        // A row that only one list can have given says so, whoever it names.
+        let bound = || all().find(|&at| sources[at].is_some_and(|source| source.rows.is_some()));
+        let Some(home) = origins.get("id").or_else(|| origins.values().min()).copied().or_else(bound) else { return };
         let source = &identity.sources[home];
         row.cells.insert(name("source"), Cell::Text(source.name.clone()));
         for (_, member) in fields.into_iter().filter(|(at, _)| *at == home) {
