@@ -1,5 +1,6 @@
 use super::{Logs, gzip, line, zstandard};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 const LOG: &str = "events.jsonl";
 
@@ -132,7 +133,7 @@ thread_local! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
 
     #[test]
     fn each_notification_is_seen_exactly_once(steps in prop::collection::vec(step(), 1..24), exact in any::<bool>()) {
