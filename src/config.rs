@@ -200,7 +200,10 @@ fn load(file: Option<&Path>) -> Result<File> {
 fn explain(error: &figment::Error) -> Error {
     use figment::error::Kind;
     let key = error.path.join(".");
-    let from = error.metadata.as_ref().map(|m| m.name.to_string()).unwrap_or_else(|| "the configuration".to_owned());
+    let from = error.metadata.as_ref().map_or("the configuration".to_owned(), |metadata| match &metadata.source {
+        Some(figment::Source::File(path)) => path.display().to_string(),
+        _ => metadata.name.to_string(),
+    });
     match &error.kind {
         Kind::UnknownField(name, known) => {
             let place = if error.path.len() > 1 {
@@ -293,7 +296,9 @@ impl Config {
                         .hint("use client-secret or bearer"));
                 }
             };
-            Endpoint::Graph(Box::new(client_settings(&raw.graph, root, auth)?))
+            let settings = client_settings(&raw.graph, root, auth)?;
+            settings.validate()?;
+            Endpoint::Graph(Box::new(settings))
         };
         Ok(Self {
             file,

@@ -110,20 +110,11 @@ pub fn verify(dataset: &Dataset, threads: usize) -> Result<Verified> {
 /// Compares what kept commits name, and gives the other files by date.
 fn hashes(dataset: &Dataset, verified: &mut Verified) -> Result<BTreeMap<NaiveDate, BTreeSet<(String, String)>>> {
     let layout = &dataset.layout;
-    let mut named: BTreeMap<String, String> = BTreeMap::new();
-    for number in commit::numbers(layout)? {
-        let commit = commit::read(layout, number)?;
-        for file in commit.files {
-            named.insert(file.path, file.sha256);
-        }
-        for path in &commit.removed {
-            named.remove(path);
-        }
-    }
-    for (relative, sha256) in &named {
+    let named = commit::named_files(layout)?;
+    for (relative, file) in &named {
         match files::digest(&layout.path(relative))? {
             None => verified.fault(format!("{relative} is missing")),
-            Some((_, found)) if found != *sha256 => {
+            Some((_, found)) if found != file.sha256 => {
                 verified.fault(format!("{relative} is not what its commit wrote"));
             }
             Some(_) => verified.files_by_hash += 1,

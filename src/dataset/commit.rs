@@ -244,6 +244,23 @@ pub fn newest(layout: &Layout) -> Result<Option<Commit>> {
     numbers(layout)?.last().map(|&number| read(layout, number)).transpose()
 }
 
+/// The files that kept commit records name and none has taken away, with their
+/// SHA-256.
+///
+/// # Errors
+/// As [`read`].
+pub fn named_files(layout: &Layout) -> Result<BTreeMap<String, PutFile>> {
+    let mut named = BTreeMap::new();
+    for number in numbers(layout)? {
+        let commit = read(layout, number)?;
+        named.extend(commit.files.into_iter().map(|file| (file.path.clone(), file)));
+        for path in &commit.removed {
+            named.remove(path);
+        }
+    }
+    Ok(named)
+}
+
 /// Removes records that are older than the last thousand: state is whole in
 /// the newest, and all but the newest are published.
 ///

@@ -125,11 +125,13 @@ impl<'a> Cursor<'a> {
         let missing = || damaged(&self.input.path, "it has no column call_id");
         let ids = self.batch.column_by_name("call_id").ok_or_else(missing)?;
         self.ids = ids.as_string_opt::<i32>().ok_or_else(missing)?.clone();
+        // Where it may be null, as in the ledger, it is no part of the order.
         self.starts = self
-            .batch
-            .column_by_name("call_start_date_time")
-            .filter(|_| self.schema.index_of("state").is_err())
-            .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>().cloned());
+            .schema
+            .index_of("call_start_date_time")
+            .ok()
+            .filter(|&at| !self.schema.field(at).is_nullable())
+            .and_then(|at| self.batch.column(at).as_primitive_opt::<TimestampMicrosecondType>().cloned());
         self.row = 0;
         Ok(())
     }

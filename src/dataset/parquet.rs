@@ -88,9 +88,10 @@ impl PartWriter {
 
 fn properties(schema: &SchemaRef, schema_version: &str) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(3).map_err(|e| Error::config("No such zstd level").because(e))?;
+    // The ledger has these columns too, but not always, and is sorted by call id.
     let sorting: Vec<_> = SORT
         .iter()
-        .filter_map(|name| schema.index_of(name).ok())
+        .filter_map(|name| schema.index_of(name).ok().filter(|&at| !schema.field(at).is_nullable()))
         .filter_map(|index| i32::try_from(index).ok())
         .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false })
         .collect();

@@ -4,7 +4,7 @@
 //! written. Calls whose archive is gone keep the rows that they have.
 
 use super::Dataset;
-use super::commit::{Commit, Kind};
+use super::commit::{self, Commit, Kind};
 use super::layout::{self, LEDGER, RAW};
 use super::merge::{Input, merge};
 use super::order::{self, Entry};
@@ -69,6 +69,10 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
             commit.removed.extend(parts);
         }
     }
+    // Parts that were lost are no longer missed.
+    let is_record = |table: &str| tables.catalogue.table(table).is_some();
+    let named = commit::named_files(&layout)?.into_values().filter(|file| is_record(&file.table));
+    commit.removed.extend(named.map(|file| file.path).filter(|path| !layout.path(path).exists()));
     if kind == Kind::Upgrade {
         for part in layout.parts(LEDGER)? {
             let inputs = [Input { path: part.path.clone(), without: None }];

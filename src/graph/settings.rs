@@ -73,7 +73,10 @@ impl Settings {
     }
 
     /// Checks what can be checked without a request.
-    pub(super) fn validate(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// By class configuration, naming the key.
+    pub fn validate(&self) -> Result<(), Error> {
         refuse_clear_text(&self.endpoint, "[graph] endpoint")?;
         if self.endpoint.query().is_some() || self.endpoint.fragment().is_some() {
             return Err(Error::config("[graph] endpoint has a query or a fragment").hint(ROOT_HINT));

@@ -188,22 +188,26 @@ pub fn rows(root: &Path, table: &str, columns: &[&str]) -> Vec<Vec<String>> {
         for batch in reader {
             let batch = batch.unwrap();
             let options = FormatOptions::new().with_null("null");
-            let formatters: Vec<_> = columns
-                .iter()
-                .map(|c| {
-                    ArrayFormatter::try_new(
-                        batch.column_by_name(c).unwrap_or_else(|| panic!("no column {c}")),
-                        &options,
-                    )
-                    .unwrap()
-                })
-                .collect();
+            let plain: Vec<_> = columns.iter().map(|name| without_zone(&batch, name)).collect();
+            let formatters: Vec<_> =
+                plain.iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
             for row in 0..batch.num_rows() {
                 all.push(formatters.iter().map(|f| f.value(row).to_string()).collect());
             }
         }
     });
     all
+}
+
+/// A column; instants as microseconds since 1970.
+pub fn without_zone(batch: &arrow::array::RecordBatch, name: &str) -> arrow::array::ArrayRef {
+    let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}"));
+    match column.data_type() {
+        arrow::datatypes::DataType::Timestamp(..) => {
+            arrow::compute::cast(column, &arrow::datatypes::DataType::Int64).unwrap()
+        }
+        _ => column.clone(),
+    }
 }
 
 pub fn visit(directory: &Path, each: &mut dyn FnMut(&Path)) {

@@ -1,0 +1,248 @@
+//! The verbs beside `run`, the configuration, and the modes of files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests fail by panics and damage files as they like"
+)]
+
+mod support;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use support::{Graph, Place, call_id, days_ago, record};
+
+/// Two calls on each of two dates, exported.
+fn exported() -> (Graph, Place) {
+    let graph = Graph::empty();
+    for n in 1..=4 {
+        graph.put(&record(&call_id(n), 1, days_ago(i64::from(n % 2) + 1) + TimeDelta::minutes(i64::from(n)), 2));
+    }
+    let place = Place::new(&graph.endpoint(), "");
+    place.notify([1, 2, 3, 4].map(call_id).iter().map(String::as_str));
+    place.callrec(&["run"]).expect(0);
+    (graph, place)
+}
+
+#[test]
+fn purged_dates_are_gone_for_good_and_a_later_notification_brings_a_call_back() {
+    let (_graph, place) = exported();
+    let date = days_ago(1).date_naive().to_string();
+    let summary = place.callrec(&["purge", "--before", &date]).expect(0).summary();
+    assert_eq!(summary["status"], "done");
+    let mut calls = place.column("calls", "call_id");
+    calls.sort();
+    assert_eq!(calls, [call_id(2), call_id(4)]);
+    place.callrec(&["rebuild"]).expect(0);
+    place.callrec(&["verify"]).expect(0);
+    assert_eq!(place.column("streams", "call_id").len(), 4);
+    let states = support::rows(&place.root(), "ledger", &["call_id", "state"]);
+    assert_eq!(states.iter().filter(|row| row[1] == "purged").count(), 2, "{states:?}");
+    place.callrec(&["run"]).expect(0);
+    assert_eq!(place.column("calls", "call_id").len(), 2, "nothing comes back by itself");
+    place.notify([call_id(1).as_str()]);
+    assert_eq!(place.callrec(&["run"]).expect(0).summary()["exported_new"], 1);
+    place.callrec(&["verify"]).expect(0);
+    place.callrec(&["purge"]).expect(2);
+}
+
+#[test]
+fn verify_finds_a_changed_byte_a_missing_file_and_rows_without_a_call() {
+    let (_graph, place) = exported();
+    let part = |table: &str| {
+        let mut found = Vec::new();
+        support::visit(&place.root().join(table), &mut |path| found.push(path.to_owned()));
+        found.remove(0)
+    };
+    let verify = || {
+        let ended = place.callrec(&["verify", "--format", "json"]);
+        (ended.code, serde_json::from_str::<Value>(ended.stdout.trim()).unwrap())
+    };
+    assert_eq!(verify().0, 0);
+    let streams = part("streams");
+    let whole = fs::read(&streams).unwrap();
+    let mut changed = whole.clone();
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    fs::write(&streams, &changed).unwrap();
+    let (code, found) = verify();
+    assert_eq!(code, 3);
+    assert!(found["faults"].to_string().contains("is not what its commit wrote"), "{found}");
+    fs::remove_file(&streams).unwrap();
+    let (code, found) = verify();
+    assert_eq!(code, 3);
+    assert!(found["faults"].to_string().contains("is missing"), "{found}");
+    fs::write(&streams, &whole).unwrap();
+    assert_eq!(verify().0, 0);
+    fs::remove_file(part("calls")).unwrap();
+    let (code, found) = verify();
+    assert_eq!(code, 3);
+    assert!(found["faults"].to_string().contains("which calls does not have"), "{found}");
+    // What the archive has is made again.
+    place.callrec(&["rebuild"]).expect(0);
+    assert_eq!(place.column("calls", "call_id").len(), 4);
+    assert_eq!(verify().0, 0);
+}
+
+#[test]
+fn files_that_no_commit_names_are_checked_against_the_archive() {
+    let (_graph, place) = exported();
+    let commits = place.root().join("_callrec/commits");
+    // As after a thousand commits: the record that names the files is gone.
+    place.callrec(&["purge", "--call", &call_id(99)]).expect(0);
+    place.notify([call_id(98).as_str()]);
+    place.callrec(&["run"]).expect(0);
+    fs::remove_file(commits.join("000001.json")).unwrap();
+    let ended = place.callrec(&["verify", "--format", "json"]).expect(0);
+    let found: Value = serde_json::from_str(ended.stdout.trim()).unwrap();
+    assert!(found["files_by_archive"].as_u64().unwrap() >= 10, "{found}");
+    assert_eq!(found["fault_count"], 0);
+}
+
+#[test]
+fn the_configuration_says_what_is_wrong_with_which_key() {
+    let place = Place::new("http://127.0.0.1:9", "");
+    let good = fs::read_to_string(place.config()).unwrap();
+    let with = |from: &str, to: &str| {
+        fs::write(place.config(), good.replace(from, to)).unwrap();
+        place.callrec(&["run"]).expect(78).stderr
+    };
+    let unknown = with("[output]", "[output]\nfolder = \"x\"");
+    assert!(unknown.contains("unknown key folder") && unknown.contains("root"), "{unknown}");
+    let typed = with("backoff_seconds = 0.005", "tries = \"canary\"");
+    assert!(typed.contains("graph.tries") && !typed.contains("canary"), "{typed}");
+    let plain = with("http://127.0.0.1:9\"\nback", "http://graph.contoso.example\"\nback");
+    assert!(plain.contains("https"), "{plain}");
+    let lacking = with("client_secret = \"sample-secret-not-real\"\n", "");
+    assert!(lacking.contains("client_secret") && lacking.contains("AZURE_CLIENT_SECRET"), "{lacking}");
+    let rootless = with("root = \"out\"", "");
+    assert!(rootless.contains("[output] root"), "{rootless}");
+    let moded = with("root = \"out\"", "root = \"out\"\nmode = \"abc\"");
+    assert!(moded.contains("[output] mode"), "{moded}");
+    let broken = with("[output]", "[output");
+    assert!(broken.contains("callrec.toml"), "{broken}");
+    fs::remove_file(place.config()).unwrap();
+    assert!(place.callrec(&["run"]).expect(78).stderr.contains("callrec init"));
+    place.callrec(&["run", "--id", "no-guid"]).expect(2);
+    place.callrec(&["frobnicate"]).expect(2);
+}
+
+#[test]
+fn a_state_of_another_tenant_or_a_later_program_is_refused() {
+    let (_graph, place) = exported();
+    let config = fs::read_to_string(place.config()).unwrap();
+    fs::write(place.config(), config.replace(support::TENANT, "99999999-9999-4999-8999-999999999999")).unwrap();
+    assert!(place.callrec(&["run"]).expect(78).stderr.contains("another tenant"));
+    fs::write(place.config(), config).unwrap();
+    let path = place.root().join("_callrec/commits/000001.json");
+    let mut commit: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    commit["format"] = json!(999);
+    fs::write(&path, commit.to_string()).unwrap();
+    assert!(place.callrec(&["run"]).expect(78).stderr.contains("later version"));
+    fs::write(&path, "{").unwrap();
+    assert!(place.callrec(&["run"]).expect(78).stderr.contains("cannot be read"));
+}
+
+#[test]
+fn ids_by_hand_read_no_log_and_a_dry_run_asks_nothing() {
+    let graph = Graph::empty();
+    for n in 1..=4 {
+        graph.put(&record(&call_id(n), 1, days_ago(1), 1));
+    }
+    let place = Place::new(&graph.endpoint(), "");
+    place.notify([call_id(4).as_str()]);
+    let plan: Value = serde_json::from_str(place.callrec(&["run", "--dry-run"]).expect(0).stdout.trim()).unwrap();
+    assert_eq!((&plan["ids_due"], &plan["requests_at_least"]), (&json!(1), &json!(2)));
+    assert_eq!(graph.simulator.counts().requests, 0);
+    let summary = place.callrec(&["run", "--id", &call_id(1).to_uppercase()]).expect(0).summary();
+    assert_eq!((&summary["exported_new"], &summary["notifications_read"]), (&json!(1), &json!(0)));
+    fs::write(place.path("ids.txt"), format!("# by hand\n{}\n\n", call_id(2))).unwrap();
+    place.callrec(&["run", "--ids-file", "ids.txt"]).expect(0);
+    fs::write(place.path("ids.csv"), format!("when,call_id\n\"a, b\",{}\n", call_id(3))).unwrap();
+    let file = place.path("summary.json");
+    let ended = place.callrec(&["run", "--ids-file", "ids.csv", "--summary-file", file.to_str().unwrap()]).expect(0);
+    assert_eq!(fs::read_to_string(file).unwrap(), ended.stdout);
+    assert_eq!(place.column("calls", "call_id").len(), 3);
+    assert_eq!(place.callrec(&["run"]).expect(0).summary()["exported_new"], 1);
+    let sources = support::rows(&place.root(), "ledger", &["call_id", "sources", "first_notified_at"]);
+    assert!(sources.contains(&vec![call_id(1), "[named]".into(), "null".into()]), "{sources:?}");
+    place.callrec(&["verify"]).expect(0);
+}
+
+#[test]
+fn a_run_without_time_leaves_its_ids_for_the_next_one() {
+    let graph = Graph::empty();
+    graph.put(&record(&call_id(1), 1, days_ago(1), 1));
+    let place = Place::new(&graph.endpoint(), "");
+    place.notify([call_id(1).as_str()]);
+    let summary = place.callrec(&["run", "--max-runtime", "1ns"]).expect(75).summary();
+    assert_eq!((&summary["exported_new"], &summary["pending"]), (&json!(0), &json!(1)), "{summary}");
+    assert_eq!(place.callrec(&["run"]).expect(0).summary()["exported_new"], 1);
+}
+
+#[test]
+fn init_check_status_and_completions_do_what_they_say() {
+    let (_graph, place) = exported();
+    let path = place.path("new.toml");
+    let path = path.to_str().unwrap();
+    place.callrec(&["init", path]).expect(0);
+    assert!(place.callrec(&["init", path]).expect(2).stderr.contains("there already"));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_callrec"));
+    command.args(["--config", path, "status"]).env("CALLREC_OUTPUT__ROOT", place.root());
+    assert!(support::ended(command).expect(0).stdout.contains("newest commit  1"));
+    let checked = place.callrec(&["check"]).expect(0).stdout;
+    assert!(
+        checked.contains("token       granted") && checked.contains("permission  call records can be read"),
+        "{checked}"
+    );
+    let status: Value =
+        serde_json::from_str(place.callrec(&["status", "--format", "json"]).expect(0).stdout.trim()).unwrap();
+    assert_eq!((&status["published"], &status["last_commits"][0]["exported_new"]), (&json!(true), &json!(4)));
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        assert!(place.callrec(&["completions", shell]).expect(0).stdout.contains("quarantine"));
+    }
+    for (format, part) in [
+        ("text", "average_jitter_ms"),
+        ("md", "## streams"),
+        ("json", "\"table\": \"streams\""),
+        ("sql", "CREATE OR REPLACE VIEW stream_facts"),
+    ] {
+        assert!(place.callrec(&["schema", "--format", format]).expect(0).stdout.contains(part), "{format}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn modes_do_not_depend_on_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let graph = Graph::empty();
+    graph.put(&record(&call_id(1), 1, days_ago(1), 1));
+    for umask in ["000", "077"] {
+        let place = Place::new(&graph.endpoint(), "");
+        place.notify([call_id(1).as_str()]);
+        place.append("no notification\n");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_callrec"), "--config"]);
+        command.arg(place.config()).arg("run").current_dir(place.directory.path());
+        support::ended(command).expect(3);
+        let check = |path: &Path| {
+            let relative = path.strip_prefix(place.root()).unwrap();
+            let private = relative.starts_with("raw") || relative.starts_with("_callrec");
+            let wanted = match (private, path.is_dir()) {
+                (true, true) => 0o700,
+                (true, false) => 0o600,
+                (false, true) => 0o750,
+                (false, false) => 0o640,
+            };
+            let mode = fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, wanted, "{} under umask {umask}: {mode:o}", relative.display());
+        };
+        check(&place.root());
+        support::visit(&place.root(), &mut |path| {
+            check(path);
+            path.ancestors().skip(1).take_while(|d| d.starts_with(place.root())).for_each(check);
+        });
+    }
+}
