@@ -121,3 +121,14 @@ fn the_examples_of_the_documentation_run() {
     sample_run(&root);
     python("snippets.py", &[&root, &package().join("README.md"), &package().join("docs/reading.md")]);
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a file of the test's own")]
+fn the_views_open_and_count_streams_and_their_ends() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let root = folder.path().join("out");
+    sample_run(&root);
+    let views = folder.path().join("views.sql");
+    fs::write(&views, callrec(&root, &["schema", "--format", "sql"]).stdout).expect("written");
+    python("views.py", &[&root, &views]);
+}
