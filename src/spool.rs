@@ -103,6 +103,21 @@ impl Spool {
         Ok(Some(Self { directory, number, cursors: intent.cursors, file, end, frames }))
     }
 
+    /// Copies the spool for a later commit, because this one's number is taken
+    /// by a change that holds none of its records. Until that change is
+    /// committed this spool counts, afterwards the copy does.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn copy_for(&self, spools: &Path, number: u64) -> Result<()> {
+        files::remove_directory(&directory(spools, number))?;
+        let mut copy = Self::begin(spools, number, &self.cursors)?;
+        for frame in &self.frames {
+            copy.append(frame.stamp.clone(), &read_record(&self.frames_path(), frame)?)?;
+        }
+        Ok(())
+    }
+
     /// Appends a record.
     ///
     /// # Errors

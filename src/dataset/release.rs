@@ -13,13 +13,15 @@ use std::collections::BTreeSet;
 /// Removes the items named, as a commit; `None` if none was there.
 ///
 /// # Errors
-/// Any failure of the file system, by class I/O.
+/// Any failure of the file system, by class I/O; by class temporary when fetched
+/// records wait.
 pub fn release(
     dataset: &mut Dataset,
     items: &BTreeSet<String>,
     run_id: &str,
     now: DateTime<Utc>,
 ) -> Result<Option<Commit>> {
+    dataset.check_no_spool()?;
     let (layout, tables) = (dataset.layout.clone(), dataset.tables.clone());
     let mut commit = Commit::after(dataset.newest(), Kind::Quarantine, run_id, &tables.catalogue.hash, now);
     let mut stage = Stage::begin(&layout, &tables, commit.number)?;
