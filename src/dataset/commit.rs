@@ -143,7 +143,8 @@ impl Commit {
             run_id: run_id.to_owned(),
             committed_at: now,
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            schema: schema.to_owned(),
+            // Only an upgrade brings every part to another schema.
+            schema: newest.filter(|_| kind != Kind::Upgrade).map_or(schema, |c| &c.schema).to_owned(),
             tenant_id: newest.and_then(|c| c.tenant_id.clone()),
             cursors: newest.map(|c| c.cursors.clone()).unwrap_or_default(),
             pending: newest.map(|c| c.pending.clone()).unwrap_or_default(),
