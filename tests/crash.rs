@@ -3,9 +3,10 @@
 #![cfg(feature = "failpoints")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
+#[path = "support/scenario.rs"]
+mod scenario;
 mod support;
 
-use chrono::TimeDelta;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -44,32 +45,8 @@ struct Scenario {
 }
 
 impl Scenario {
-    /// Calls of two dates are exported; then there is a later version that stays,
-    /// one that moves over midnight, one with fewer sessions, one whose part
-    /// becomes empty, new calls, a 404 and a record that is refused.
     fn begin() -> Self {
-        let graph = Graph::empty();
-        let place = Place::new(&graph.endpoint(), "");
-        let midnight = days_ago(1).date_naive().and_hms_opt(0, 0, 0).unwrap().and_utc();
-        let at = |hours: i64| midnight + TimeDelta::hours(hours);
-        graph.put(&record(&call_id(1), 1, midnight + TimeDelta::seconds(1), 5));
-        graph.put(&record(&call_id(2), 1, at(2), 4));
-        graph.put(&record(&call_id(3), 1, at(3), 1));
-        place.notify([call_id(1), call_id(2), call_id(3)].iter().map(String::as_str));
-        place.callrec(&["run"]).expect(0);
-        graph.put(&record(&call_id(4), 1, at(-20), 2));
-        place.notify([call_id(4).as_str()]);
-        place.callrec(&["run"]).expect(0);
-
-        graph.put(&record(&call_id(1), 2, midnight - TimeDelta::seconds(1), 5));
-        graph.put(&record(&call_id(2), 2, at(2), 2));
-        graph.put(&record(&call_id(4), 2, at(4), 3));
-        graph.put(&record(&call_id(5), 1, at(5), 3));
-        let mut refused = record(&call_id(6), 1, at(6), 1);
-        refused["startDateTime"] = json!("no instant");
-        refused["@callrec.simulator"] = json!({"start": at(6).to_rfc3339()});
-        graph.put(&refused);
-        place.notify([1, 2, 4, 5, 6, 7].map(call_id).iter().map(String::as_str));
+        let (graph, place) = scenario::begin();
         Self { graph, place }
     }
 

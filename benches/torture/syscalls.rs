@@ -1,0 +1,88 @@
+//! Every system call of a run that touches files, killed once and failed once.
+//!
+//! strace injects the fault at the n-th call of a kind, for n from 1 until a run
+//! ends without meeting it.
+
+use crate::scenario::Scenario;
+use crate::side_by_side;
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+const KINDS: [&str; 11] =
+    ["openat", "write", "fsync", "rename", "unlink", "unlinkat", "mkdir", "chmod", "ftruncate", "getdents64", "flock"];
+const FAULTS: [(&str, &str); 3] = [("killed", "signal=KILL"), ("ENOSPC", "error=ENOSPC"), ("EIO", "error=EIO")];
+
+#[derive(Default)]
+struct Figures {
+    points: u64,
+    /// How the disturbed runs ended.
+    codes: BTreeMap<i32, u64>,
+    faults: u64,
+}
+
+/// Prints the figures; the number of faults.
+pub fn report() -> u64 {
+    let begun = Instant::now();
+    let mut jobs = Vec::new();
+    for (name, injection) in FAULTS {
+        for kind in KINDS {
+            jobs.push((name, injection, kind));
+        }
+    }
+    let done = side_by_side(&jobs, |&(name, injection, kind)| {
+        let figures = every_point(kind, injection);
+        eprintln!("syscalls: {kind} {name}: {} points, {} faults", figures.points, figures.faults);
+        figures
+    });
+    println!("## Every system call\n");
+    println!(
+        "The n-th call of each kind of a `run` killed, or failed with an error, for every n; then a run recovers:\n"
+    );
+    println!("| call | fault | points | exit codes of the disturbed run | not recovered |\n|---|---|---|---|---|");
+    let (mut points, mut faults) = (0, 0);
+    for ((name, _, kind), figures) in jobs.iter().zip(&done) {
+        let codes: Vec<String> = figures.codes.iter().map(|(code, n)| format!("{code}: {n}")).collect();
+        println!("| `{kind}` | {name} | {} | {} | {} |", figures.points, codes.join(", "), figures.faults);
+        points += figures.points;
+        faults += figures.faults;
+    }
+    println!("\n{points} points, {faults} not recovered from; {:.0} s.\n", begun.elapsed().as_secs_f64());
+    faults
+}
+
+fn every_point(kind: &str, injection: &str) -> Figures {
+    let scenario = Scenario::begin();
+    let output = scenario.place.path("strace");
+    let mut figures = Figures::default();
+    for n in 1.. {
+        scenario.restore(&scenario.before);
+        let command = scenario.place.command(&["run"]);
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e"]).arg(format!("trace={kind}")).arg("-e");
+        strace.arg(format!("inject={kind}:{injection}:when={n}")).arg("-o").arg(&output).arg("--");
+        strace.arg(command.get_program()).args(command.get_args()).current_dir(scenario.place.directory.path());
+        let ended = strace.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("strace is installed");
+        let trace = std::fs::read_to_string(&output).unwrap();
+        let met =
+            if injection.starts_with("signal") { ended.signal() == Some(9) } else { trace.contains("(INJECTED)") };
+        if !met {
+            return figures;
+        }
+        figures.points += 1;
+        let code = ended.code().unwrap_or(-9);
+        *figures.codes.entry(code).or_default() += 1;
+        // A run that was not killed says how it ended; 101 is a panic.
+        let lied = code == 101 || code == 134;
+        if lied {
+            eprintln!("syscalls: {kind} {injection} {n}: exit code {code}");
+        }
+        let fault = scenario.fault();
+        if let Some(fault) = &fault {
+            eprintln!("syscalls: {kind} {injection} {n}: {fault}");
+        }
+        figures.faults += u64::from(fault.is_some() || lied);
+    }
+    figures
+}
