@@ -1,12 +1,13 @@
 # test   everything that must pass: format, lints, Rust tests, the Parquet readers
 # lint   format, clippy, and cargo-deny where it is installed
+# torture  kills, failing system calls and power loss: docs/torture.md (Linux, strace)
 # bench  the figures of docs/performance.md
 # docs   docs/tables.md from schemas/, and the API documentation
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: test lint bench docs
+.PHONY: test lint bench torture docs
 
 CARGO  ?= cargo
 PYTHON ?= python3
@@ -31,6 +32,10 @@ lint:
 bench:
 	$(CARGO) bench --locked --bench performance > docs/performance.md.new
 	mv docs/performance.md.new docs/performance.md
+
+torture:
+	$(CARGO) bench --locked --bench torture > docs/torture.md.new
+	mv docs/torture.md.new docs/torture.md
 
 docs:
 	$(CARGO) run --locked --quiet -- schema --format md > docs/tables.md.new

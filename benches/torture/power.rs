@@ -141,6 +141,14 @@ impl Worker {
             let steps = self.recorded[number].steps.clone();
             for (index, step) in steps.iter().enumerate() {
                 disk.apply(step);
+                if index % 100 == 0 {
+                    eprintln!(
+                        "power: {}: step {index} of {}, {} states",
+                        self.recorded[number].name,
+                        steps.len(),
+                        self.states
+                    );
+                }
                 if index % 2 != half {
                     continue;
                 }
@@ -262,12 +270,11 @@ fn is_commit(path: &str) -> bool {
     path.starts_with("_callrec/commits/") && path.ends_with(".json")
 }
 
-/// Steps after which a missing sync shows.
+/// Steps after which a missing sync shows: a commit, its mark, the clean-up.
 fn is_turning_point(step: &Step) -> bool {
     match step {
-        Step::Rename(_, to) => to.starts_with("_callrec/"),
-        Step::Sync(path) => path == "_callrec/commits",
-        Step::Remove(_) => true,
+        Step::Rename(_, to) => to.starts_with("_callrec/commits/"),
+        Step::Remove(path) => path.ends_with("intent.json") || path.ends_with("/frames"),
         _ => false,
     }
 }
