@@ -322,7 +322,7 @@ impl Run<'_> {
             if fatal.as_ref().is_some_and(|e| e.class() == Class::Io) {
                 break Err(fatal.unwrap_or_else(|| Error::temporary("The batch ended early")));
             }
-            self.commit(dataset, work, batch, &spool)?;
+            self.commit(dataset, work, batch, &spool, queue)?;
             if let Some(error) = fatal {
                 break Err(error);
             }
@@ -346,12 +346,20 @@ impl Run<'_> {
         Ok((simulator, client))
     }
 
-    fn commit(&mut self, dataset: &mut Dataset, work: &mut Work, mut batch: FetchedBatch, spool: &Spool) -> Result<()> {
+    fn commit(
+        &mut self,
+        dataset: &mut Dataset,
+        work: &mut Work,
+        mut batch: FetchedBatch,
+        spool: &Spool,
+        queue: &VecDeque<CallId>,
+    ) -> Result<()> {
         let now = self.clock.now();
         let spooled: HashMap<CallId, usize> =
             spool.frames().iter().enumerate().map(|(n, frame)| (frame.stamp.call_id, n)).collect();
         let mut closed = Vec::new();
-        let mut stay_pending = HashSet::new();
+        // Spooled by a killed run and to be asked for again, but not in this batch.
+        let mut stay_pending: HashSet<CallId> = queue.iter().copied().filter(|id| spooled.contains_key(id)).collect();
         for (id, answer) in std::mem::take(&mut batch.answers) {
             let kept = spooled.contains_key(&id);
             let (verdict, reason) = match answer {

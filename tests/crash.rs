@@ -130,6 +130,34 @@ fn a_record_that_was_updated_after_the_kill_is_exported_in_its_new_version() {
 }
 
 #[test]
+fn what_the_first_batch_after_a_kill_cannot_ask_again_stays_pending() {
+    for out_of_time in [false, true] {
+        let graph = Graph::empty();
+        let place = Place::new(&graph.endpoint(), "");
+        let update = |version: i64| {
+            for n in 1..=3 {
+                graph.put(&record(&call_id(n), version, days_ago(1), 2));
+            }
+            place.notify([1, 2, 3].map(call_id).iter().map(String::as_str));
+        };
+        update(1);
+        assert!(place.kill_at(&["run"], "prepare::staged", 1));
+        update(2);
+        place.configure(&graph.endpoint(), "batch_records = 1\n");
+        if out_of_time {
+            let summary = place.callrec(&["run", "--max-runtime", "0s"]).expect(75).summary();
+            assert_eq!((&summary["exported_new"], &summary["pending"]), (&json!(3), &json!(3)), "{summary}");
+            assert_eq!(place.newest_commit()["pending"].as_array().unwrap().len(), 3);
+            assert_eq!(place.column("calls", "version"), ["1", "1", "1"]);
+        }
+        place.callrec(&["run"]).expect(0);
+        assert_eq!(place.column("calls", "version"), ["2", "2", "2"]);
+        assert_eq!(place.column("ledger", "version"), ["2", "2", "2"]);
+        place.callrec(&["verify"]).expect(0);
+    }
+}
+
+#[test]
 fn where_graph_has_nothing_any_more_the_spooled_record_is_stored_and_the_id_stays_pending() {
     let graph = Graph::empty();
     let place = Place::new(&graph.endpoint(), "");

@@ -9,6 +9,7 @@ use serde_json::json;
 /// one that moves over midnight, one with fewer sessions, one whose part
 /// becomes empty, new calls, a 404 and a record that is refused. The next run
 /// exports one new call and three updates, and one item goes to quarantine.
+#[allow(unreachable_pub, reason = "shared by test binaries")]
 pub fn begin() -> (Graph, Place) {
     let graph = Graph::empty();
     let place = Place::new(&graph.endpoint(), "");
