@@ -16,7 +16,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 /// Random mixtures at every step.
-const MIXTURES: u64 = 2;
+const MIXTURES: u64 = 1;
+/// Syncs of one class that are left out, one after the other.
+const SITES: usize = 2;
 
 /// A recorded command: what was there, what it did.
 struct Recorded {
@@ -64,7 +66,7 @@ pub fn report() -> u64 {
         }
     }
     println!("One sync left out, then a power loss:\n");
-    println!("| sync of | sites | sites where leaving it out breaks a recovery |\n|---|---|---|");
+    println!("| sync of | sites tried | sites where leaving it out breaks a recovery |\n|---|---|---|");
     for (class, (sites, caught)) in &verdicts {
         println!("| `{class}` | {sites} | {caught} |");
     }
@@ -93,8 +95,7 @@ impl Worker {
         worker.scenario.restore(&worker.scenario.before);
         worker.scenario.place.callrec(&["run"]).expect(3);
         let whole = crate::scenario::read(&root);
-        worker.record("compact", whole.clone(), &["compact"], &[0]);
-        worker.record("rebuild", whole, &["rebuild"], &[0]);
+        worker.record("compact", whole, &["compact"], &[0]);
         worker
     }
 
@@ -167,7 +168,15 @@ impl Worker {
         let mut verdicts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for number in 0..self.recorded.len() {
             let steps = self.recorded[number].steps.clone();
-            let syncs: Vec<usize> = (0..steps.len()).filter(|&i| matches!(steps[i], Step::Sync(_))).collect();
+            let mut tried: BTreeMap<String, usize> = BTreeMap::new();
+            let syncs: Vec<usize> = (0..steps.len())
+                .filter(|&i| matches!(steps[i], Step::Sync(_)))
+                .filter(|&i| {
+                    let tried = tried.entry(class_of(&steps[i])).or_default();
+                    *tried += 1;
+                    *tried <= SITES
+                })
+                .collect();
             for (_, &left_out) in syncs.iter().enumerate().filter(|(n, _)| n % 2 == half) {
                 let mut disk = Disk::new(&self.recorded[number].before);
                 let mut caught = false;
