@@ -1,8 +1,8 @@
 //! The evidence behind docs/reliability.md: kills, failing system calls and
 //! power loss against the release binary.
 //!
-//! `cargo bench --bench torture -- PART…`, parts `kills`, `syscalls`, `power`;
-//! `make torture` runs all and writes docs/torture.md. Ends with 1 if anything
+//! `cargo bench --bench torture -- PART…`, parts `kills`, `syscalls`, `power`,
+//! `mutations`; `make torture` runs all and writes docs/torture.md. Ends with 1 if anything
 //! was lost, doubled, torn or wedged.
 #![allow(
     missing_docs,
@@ -36,6 +36,9 @@ fn main() {
     }
     if wanted("power") {
         faults += power::report();
+    }
+    if wanted("mutations") {
+        power::mutations();
     }
     if faults > 0 {
         eprintln!("{faults} faults");

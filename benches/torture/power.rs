@@ -53,10 +53,17 @@ pub fn report() -> u64 {
     for (name, steps, syncs) in &lengths {
         println!("| {name} | {steps} | {syncs} |");
     }
-    println!(
-        "\nA power loss after every step: {states} different states, {faults} from which a run did not recover.\n"
-    );
+    println!("\nA power loss after every step: {states} different states, {faults} from which a run did not recover;");
+    println!("{:.0} s.\n", begun.elapsed().as_secs_f64());
+    faults
+}
 
+/// Prints what one sync less, or two stages in another order, would break.
+pub fn mutations() {
+    let begun = Instant::now();
+    let halves = [0, 1];
+    let workers: Vec<Mutex<Worker>> = side_by_side(&halves, |_| Mutex::new(Worker::begin()));
+    println!("## Is each sync needed?\n");
     let mut verdicts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for part in side_by_side(&halves, |&half| workers[half].lock().unwrap().without_syncs(half)) {
         for (class, (sites, caught)) in part {
@@ -77,7 +84,6 @@ pub fn report() -> u64 {
         println!("| {first} | {then} | {} |", caught.as_deref().unwrap_or("recovered from at every step"));
     }
     println!("\n{:.0} s.\n", begun.elapsed().as_secs_f64());
-    faults
 }
 
 impl Worker {
@@ -227,7 +233,8 @@ impl Worker {
                 }
                 disk.apply(step);
                 if let Some(fault) = self.any_fault(&disk, index as u64) {
-                    caught = Some(format!("breaks a recovery: {}", fault.lines().next().unwrap_or_default()));
+                    let fault = fault.split([':', '{']).next().unwrap_or_default().to_owned();
+                    caught = Some(format!("breaks a recovery: {fault}"));
                     break;
                 }
             }
@@ -283,6 +290,7 @@ fn is_commit(path: &str) -> bool {
 fn is_turning_point(step: &Step) -> bool {
     match step {
         Step::Rename(_, to) => to.starts_with("_callrec/commits/"),
+        Step::Sync(path) => path == "_callrec/commits",
         Step::Remove(path) => path.ends_with("intent.json") || path.ends_with("/frames"),
         _ => false,
     }
