@@ -164,9 +164,6 @@ impl Run<'_> {
 
     fn upgrade(&self, dataset: &mut Dataset) -> Result<()> {
         tracing::info!("the tables have another schema than this program: upgrading them first");
-        if let Some(spool) = dataset.leftover()? {
-            spool.copy_for(&dataset.layout.spools(), dataset.next_number() + 1)?;
-        }
         rebuild::rebuild(dataset, Kind::Upgrade, &self.options.run_id, self.clock.now(), self.config.threads)?;
         Ok(())
     }

@@ -156,6 +156,18 @@ impl Dataset {
         Ok(())
     }
 
+    /// Keeps what a killed run left beyond the next commit, which takes the number
+    /// of its spool and holds none of its records.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn carry_spool(&self) -> Result<()> {
+        match self.leftover()? {
+            Some(spool) => spool.copy_for(&self.layout.spools(), self.next_number() + 1),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a merge or a change by hand while fetched records wait.
     ///
     /// # Errors

@@ -28,7 +28,10 @@ use std::path::PathBuf;
 /// Any failure of the file system, by class I/O; by class configuration when
 /// the archive holds what flatten refuses.
 pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Utc>, threads: usize) -> Result<Commit> {
-    if kind == Kind::Rebuild {
+    if kind == Kind::Upgrade {
+        // No run may go before an upgrade, so that it cannot wait for an empty spool.
+        dataset.carry_spool()?;
+    } else {
         dataset.check_no_spool()?;
     }
     let (layout, tables) = (dataset.layout.clone(), dataset.tables.clone());
