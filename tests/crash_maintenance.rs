@@ -1,18 +1,12 @@
 //! SIGKILL in the commands that change a dataset by hand, and in the upgrade of
 //! its schema: running them again ends where an undisturbed one ends.
 #![cfg(feature = "failpoints")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "tests fail by panics and rewrite files as they like"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_types, reason = "tests fail by panics and read JSON as they like")]
 
 mod support;
 
 use serde_json::{Value, json};
-use std::fs;
-use support::{Graph, Place, call_id, days_ago, record};
+use support::{Graph, Place, call_id, days_ago, record, refused};
 
 fn exported(graph: &Graph, calls: impl Iterator<Item = u32> + Clone) -> Place {
     for n in calls.clone() {
@@ -70,10 +64,7 @@ fn a_killed_retry_is_tried_again_and_nothing_is_kept_twice() {
         let graph = Graph::empty();
         let place = exported(&graph, 1..=1);
         graph.put(&record(&call_id(2), 1, days_ago(1), 2));
-        let mut refused = record(&call_id(3), 1, days_ago(1), 1);
-        refused["startDateTime"] = json!("no instant");
-        refused["@callrec.simulator"] = json!({"start": days_ago(1).to_rfc3339()});
-        graph.put(&refused);
+        graph.put(&refused(&call_id(3), days_ago(1)));
         place.append(&format!("{}\n", support::notification(&call_id(2), "not the client state")));
         place.notify([call_id(3).as_str()]);
         place.callrec(&["run"]).expect(3);
@@ -101,10 +92,7 @@ fn what_a_killed_run_fetched_outlives_an_upgrade_of_the_schema() {
         graph.put(&record(&call_id(2), 1, days_ago(1), 2));
         place.notify([call_id(2).as_str()]);
         assert!(place.kill_at(&["run"], "prepare::staged", 1));
-        let path = place.root().join("_callrec/commits/000001.json");
-        let mut commit: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        commit["schema"] = json!("an older one");
-        fs::write(&path, commit.to_string()).unwrap();
+        place.pretend_older_schema();
         // A Graph that has nothing any more.
         let forgetful = Graph::empty();
         place.configure(&forgetful.endpoint(), "");

@@ -15,11 +15,11 @@ use callrec::schema::Catalogue;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
-use support::{Graph, Place, call_id, days_ago, record};
+use support::{Graph, OLDER_SCHEMA, Place, call_id, days_ago, record};
 
 fn batches(path: &Path) -> Vec<RecordBatch> {
     ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap())
@@ -55,12 +55,9 @@ fn the_first_run_of_a_new_schema_upgrades_all_tables_in_a_commit_of_its_own() {
     let place = Place::new(&graph.endpoint(), "");
     place.notify([1, 2, 4].map(call_id).iter().map(String::as_str));
     place.callrec(&["run"]).expect(0);
-    let path = place.root().join("_callrec/commits/000001.json");
-    let mut commit: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    commit["schema"] = json!("an older one");
-    fs::write(&path, commit.to_string()).unwrap();
+    place.pretend_older_schema();
     place.callrec(&["purge", "--call", &call_id(4)]).expect(0);
-    assert_eq!(place.newest_commit()["schema"], "an older one", "a purge brings no part to the new schema");
+    assert_eq!(place.newest_commit()["schema"], OLDER_SCHEMA, "a purge brings no part to the new schema");
     let before = place.record_tables();
     support::visit(&place.root().join("streams"), &mut |path| without(path, "packet_utilization"));
     let archived = days_ago(1).date_naive();

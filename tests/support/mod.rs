@@ -20,6 +20,8 @@ use std::process::{Child, Command, Stdio};
 /// Client state of the simulator's default settings.
 pub const STATE: &str = "sample-client-state";
 pub const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+/// The schema of [`Place::pretend_older_schema`].
+pub const OLDER_SCHEMA: &str = "an older one";
 pub const TABLES: [&str; 8] =
     ["calls", "participants", "sessions", "segments", "media", "streams", "trace_route_hops", "feedback_tokens"];
 
@@ -152,6 +154,14 @@ impl Place {
             .collect();
         names.sort();
         serde_json::from_slice(&fs::read(names.last().expect("a commit")).unwrap()).unwrap()
+    }
+
+    /// Makes the only commit say that a program with an older schema wrote it.
+    pub fn pretend_older_schema(&self) {
+        let path = self.root().join("_callrec/commits/000001.json");
+        let mut commit: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        commit["schema"] = json!(OLDER_SCHEMA);
+        fs::write(&path, commit.to_string()).unwrap();
     }
 
     /// Rows of a column of a table as JSON-like text, over all parts.
@@ -304,6 +314,14 @@ pub fn record(id: &str, version: i64, start: DateTime<Utc>, sessions: usize) -> 
         "participants_v2": (0..sessions).map(|n| json!({"id": user(n), "identity": {"user": {"id": user(n), "displayName": format!("Person {n}")}}})).collect::<Vec<_>>(),
         "sessions": (0..sessions).map(session).collect::<Vec<_>>(),
     })
+}
+
+/// A record that flatten refuses: its start is no instant.
+pub fn refused(id: &str, start: DateTime<Utc>) -> Value {
+    let mut record = record(id, 1, start, 1);
+    record["startDateTime"] = json!("no instant");
+    record["@callrec.simulator"] = json!({"start": start.to_rfc3339()});
+    record
 }
 
 /// The id of the n-th test call.

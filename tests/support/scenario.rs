@@ -1,9 +1,8 @@
 //! One dataset and one run that passes every step of the commit protocol: the
 //! crash tests and the torture start from here.
 
-use crate::support::{Graph, Place, call_id, days_ago, record};
+use crate::support::{Graph, Place, call_id, days_ago, record, refused};
 use chrono::TimeDelta;
-use serde_json::json;
 
 /// Calls of two dates are exported; then there is a later version that stays,
 /// one that moves over midnight, one with fewer sessions, one whose part
@@ -28,10 +27,7 @@ pub fn begin() -> (Graph, Place) {
     graph.put(&record(&call_id(2), 2, at(2), 2));
     graph.put(&record(&call_id(4), 2, at(4), 3));
     graph.put(&record(&call_id(5), 1, at(5), 3));
-    let mut refused = record(&call_id(6), 1, at(6), 1);
-    refused["startDateTime"] = json!("no instant");
-    refused["@callrec.simulator"] = json!({"start": at(6).to_rfc3339()});
-    graph.put(&refused);
+    graph.put(&refused(&call_id(6), at(6)));
     place.notify([1, 2, 4, 5, 6, 7].map(call_id).iter().map(String::as_str));
     (graph, place)
 }
