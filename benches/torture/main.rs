@@ -22,8 +22,12 @@ mod support;
 mod syscalls;
 mod trace;
 
+const PARTS: [&str; 4] = ["kills", "syscalls", "power", "mutations"];
+
 fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let unknown = parts.iter().find(|part| !PARTS.contains(&part.as_str()));
+    assert!(unknown.is_none(), "there is no part {unknown:?}; the parts are {PARTS:?}");
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|p| p == part);
     let mut faults = 0;
     println!("# Torture\n");

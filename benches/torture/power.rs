@@ -53,7 +53,9 @@ pub fn report() -> u64 {
     for (name, steps, syncs) in &lengths {
         println!("| {name} | {steps} | {syncs} |");
     }
-    println!("\nA power loss after every step: {states} different states, {faults} from which a run did not recover;");
+    println!(
+        "\nA power loss after every step: {states} different states, {faults} from which a run did not recover.\n"
+    );
     println!("{:.0} s.\n", begun.elapsed().as_secs_f64());
     faults
 }
@@ -169,7 +171,7 @@ impl Worker {
         faults
     }
 
-    /// For every class of sync in the run: sites, and those whose absence is seen.
+    /// For every class of sync: sites, and those whose absence is seen.
     fn without_syncs(&mut self, half: usize) -> BTreeMap<String, (u64, u64)> {
         let mut verdicts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for number in 0..self.recorded.len() {
@@ -183,7 +185,7 @@ impl Worker {
                     *tried <= SITES
                 })
                 .collect();
-            for (_, &left_out) in syncs.iter().enumerate().filter(|(n, _)| n % 2 == half) {
+            for &left_out in syncs.iter().skip(half).step_by(2) {
                 let mut disk = Disk::new(&self.recorded[number].before);
                 let mut caught = false;
                 for (index, step) in steps.iter().enumerate() {

@@ -56,10 +56,10 @@ impl Scenario {
         if !matches!(run.code, 0 | 3) {
             return Some(format!("the run ended with {}: {}", run.code, run.stderr));
         }
-        for command in [["verify", "--format=json"], ["compact", "--progress=none"]] {
-            let ended = self.place.callrec(&command);
+        for command in ["verify", "compact"] {
+            let ended = self.place.callrec(&[command]);
             if ended.code != 0 {
-                return Some(format!("{} ended with {}: {}{}", command[0], ended.code, ended.stdout, ended.stderr));
+                return Some(format!("{command} ended with {}: {}{}", ended.code, ended.stdout, ended.stderr));
             }
         }
         let tables = self.place.record_tables();
