@@ -1,8 +1,8 @@
-# test   everything that must pass: format, lints, Rust tests, the Parquet readers
-# lint   format, clippy, and cargo-deny where it is installed
+# test     everything that must pass: format, lints, Rust tests, the Parquet readers
+# lint     format, clippy, and cargo-deny where it is installed
+# bench    the figures of docs/performance.md
 # torture  kills, failing system calls and power loss: docs/torture.md (Linux, strace)
-# bench  the figures of docs/performance.md
-# docs   docs/tables.md from schemas/, and the API documentation
+# docs     docs/tables.md from schemas/, and the API documentation
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
