@@ -108,7 +108,7 @@ pub fn write_atomically_past(path: &Path, bytes: &[u8], modes: Modes, point: &'s
     let mut file = create_file(&temporary, modes)?;
     file.write_all(bytes).map_err(|e| Error::io("write", &temporary, e))?;
     file.sync_all().map_err(|e| Error::io("sync", &temporary, e))?;
-    crash_point(point);
+    crash_point(point)?;
     rename(&temporary, path)?;
     sync_directory(path.parent().unwrap_or_else(|| Path::new("")))
 }

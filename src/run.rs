@@ -4,6 +4,7 @@
 use crate::call_id::CallId;
 use crate::clock::Clock;
 use crate::config::{Config, Endpoint};
+use crate::crash_point::crash_point;
 use crate::dataset::Dataset;
 use crate::dataset::commit::Kind;
 use crate::dataset::layout::Layout;
@@ -190,6 +191,7 @@ impl Run<'_> {
             }
             self.summary.ids_collected = ids.len() as u64;
             self.note(&collected);
+            crash_point("collect::read")?;
             let changed = collected.read > 0
                 || !collected.gaps.is_empty()
                 || !collected.rejected.is_empty()

@@ -77,8 +77,9 @@ impl Spool {
         let intent = Intent { number, cursors: cursors.to_vec() };
         let bytes = serde_json::to_vec(&intent)
             .map_err(|e| Error::config("Cannot write the intent of the spool").because(e))?;
-        files::write_atomically(&directory.join("intent.json"), &bytes, PRIVATE)?;
-        crash_point("intent::written");
+        crash_point("spool::begun")?;
+        files::write_atomically_past(&directory.join("intent.json"), &bytes, PRIVATE, "intent::renaming")?;
+        crash_point("intent::written")?;
         let file = files::append_file(&directory.join("frames"), PRIVATE)?;
         Ok(Self { directory, number, cursors: cursors.to_vec(), file, end: 0, frames: Vec::new() })
     }
@@ -100,6 +101,7 @@ impl Spool {
         let file = files::append_file(&path, PRIVATE)?;
         let (frames, end) = read_frames(&path)?;
         file.set_len(end).map_err(|e| Error::io("cut", &path, e))?;
+        crash_point("spool::cut")?;
         Ok(Some(Self { directory, number, cursors: intent.cursors, file, end, frames }))
     }
 
@@ -144,7 +146,7 @@ impl Spool {
         let offset = self.end + (FRAME_HEAD + header.len()) as u64;
         self.end += frame.len() as u64;
         self.frames.push(Frame { stamp, offset, length: u64::from(length) });
-        crash_point("spool::frame");
+        crash_point("spool::frame")?;
         Ok(())
     }
 

@@ -1,23 +1,41 @@
-//! SIGKILL at named steps: what a next run makes of it is what an undisturbed
-//! run makes, byte for byte.
+//! Runs and merges that fail, panic or die at every named step: what a next run
+//! makes of it is what an undisturbed run makes, byte for byte.
 #![cfg(feature = "failpoints")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 #[path = "support/scenario.rs"]
 mod scenario;
 mod support;
+#[path = "support/tree.rs"]
+mod tree;
 
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use support::{Graph, Place, call_id, days_ago, record};
+use support::{Graph, How, Place, call_id, days_ago, record};
+use tree::Tree;
 
-/// Every step between the intent and the clean-up, with how often it is passed
-/// before the kill. `publish::quarantine` needs a refused record.
-const POINTS: [(&str, usize); 22] = [
+/// Every step of a run, with how often it is passed before it is disturbed. A run
+/// cleans up after the commit before it too, so that its own clean-up is the second.
+const RUN: [(&str, usize); 38] = [
+    ("start::locked", 1),
+    ("clean::spool", 1),
+    ("clean::staging", 1),
+    ("clean::done", 1),
+    ("start::published", 1),
+    ("start::staging", 1),
+    ("start::spools", 1),
+    ("collect::read", 1),
+    ("spool::begun", 1),
+    ("intent::renaming", 1),
     ("intent::written", 1),
     ("spool::frame", 1),
     ("spool::frame", 4),
+    ("prepare::looked_up", 1),
+    ("prepare::placed", 1),
+    ("prepare::rewritten", 1),
+    ("prepare::archived", 1),
+    ("prepare::ledger", 1),
     ("prepare::staged", 1),
     ("commit::before", 1),
     ("commit::renaming", 1),
@@ -34,20 +52,52 @@ const POINTS: [(&str, usize); 22] = [
     ("publish::synced", 1),
     ("publish::marking", 1),
     ("publish::marked", 1),
-    ("clean::spool", 1),
-    ("clean::staging", 1),
+    ("clean::spool", 2),
+    ("clean::staging", 2),
+    ("clean::done", 2),
+    ("publish::child", 3),
+];
+
+/// Steps of a merge.
+const COMPACT: [(&str, usize); 8] = [
+    ("merge::part", 1),
+    ("merge::part", 6),
     ("merge::staged", 1),
+    ("commit::renaming", 1),
+    ("commit::written", 1),
+    ("publish::calls", 1),
+    ("publish::removed", 2),
+    ("publish::synced", 1),
+];
+
+/// Where a first run died, and the steps of its recovery.
+const RECOVERIES: [(&str, usize, &[&str]); 3] = [
+    ("spool::frame", 4, &["start::spools", "spool::cut", "spool::frame", "prepare::placed", "commit::written"]),
+    ("commit::written", 1, &["publish::raw", "publish::calls", "publish::synced", "publish::marking", "clean::spool"]),
+    (
+        "publish::calls",
+        1,
+        &["start::locked", "publish::child", "publish::ledger", "publish::removed", "clean::staging"],
+    ),
 ];
 
 struct Scenario {
     graph: Graph,
     place: Place,
+    /// The output directory before the run, and after it.
+    before: Tree,
+    after: Tree,
 }
 
 impl Scenario {
     fn begin() -> Self {
         let (graph, place) = scenario::begin();
-        Self { graph, place }
+        let before = tree::read(&place.root());
+        let summary = place.callrec(&["run"]).expect(3).summary();
+        assert_eq!((&summary["exported_new"], &summary["exported_updated"]), (&json!(1), &json!(3)), "{summary}");
+        assert_eq!((&summary["quarantined"], &summary["pending"]), (&json!(1), &json!(1)), "{summary}");
+        let after = tree::read(&place.root());
+        Self { graph, place, before, after }
     }
 
     fn outcome(&self) -> BTreeMap<String, (usize, String)> {
@@ -57,54 +107,76 @@ impl Scenario {
         assert!(tables.values().all(|(files, _)| *files == 1), "{tables:?}");
         tables
     }
+
+    /// Lets a run recover, and compares.
+    fn recover(&self, what: &str) {
+        let code = self.place.callrec(&["run"]).code;
+        assert!(code == 0 || code == 3, "{what}: exit {code}");
+        assert_eq!(&self.outcome(), undisturbed(), "{what}");
+        let before = (self.place.all_files(), self.graph.simulator.counts().requests);
+        self.place.callrec(&["run"]).expect(0);
+        assert_eq!((self.place.all_files(), self.graph.simulator.counts().requests), before, "{what}");
+        let quarantine = self.place.callrec(&["quarantine", "list", "--format", "json"]).expect(0).stdout;
+        assert_eq!(quarantine.matches("\"item\"").count(), 1, "{what}: {quarantine}");
+    }
 }
 
 fn undisturbed() -> &'static BTreeMap<String, (usize, String)> {
     static TABLES: OnceLock<BTreeMap<String, (usize, String)>> = OnceLock::new();
-    TABLES.get_or_init(|| {
-        let scenario = Scenario::begin();
-        let summary = scenario.place.callrec(&["run"]).expect(3).summary();
-        assert_eq!((&summary["exported_new"], &summary["exported_updated"]), (&json!(1), &json!(3)), "{summary}");
-        assert_eq!((&summary["quarantined"], &summary["pending"]), (&json!(1), &json!(1)), "{summary}");
-        scenario.outcome()
-    })
+    TABLES.get_or_init(|| Scenario::begin().outcome())
 }
 
-fn kill_and_recover(points: &[(&str, usize)]) {
-    for &(point, count) in points {
-        let scenario = Scenario::begin();
-        let place = &scenario.place;
-        let killed = if point == "merge::staged" {
-            place.callrec(&["run"]).expect(3);
-            place.kill_at(&["compact"], point, count)
-        } else {
-            place.kill_at(&["run"], point, count)
-        };
-        assert!(killed, "{point} was not reached {count} times");
-        let code = place.callrec(&["run"]).code;
-        assert!(code == 0 || code == 3, "{point} {count}: exit {code}");
-        assert_eq!(&scenario.outcome(), undisturbed(), "{point} {count}");
-        let before = (place.all_files(), scenario.graph.simulator.counts().requests);
-        place.callrec(&["run"]).expect(0);
-        assert_eq!((place.all_files(), scenario.graph.simulator.counts().requests), before, "{point} {count}");
-        let quarantine = place.callrec(&["quarantine", "list", "--format", "json"]).expect(0).stdout;
-        assert_eq!(quarantine.matches("\"item\"").count(), 1, "{point} {count}: {quarantine}");
+fn disturb_runs(how: How) {
+    let scenario = Scenario::begin();
+    for (point, count) in RUN {
+        tree::restore(&scenario.place.root(), &scenario.before);
+        scenario.place.disturb(&["run"], point, count, how);
+        scenario.recover(&format!("run, {point} {count}, {how:?}"));
     }
 }
 
 #[test]
-fn kills_before_the_commit() {
-    kill_and_recover(&POINTS[..6]);
+fn a_run_whose_steps_fail() {
+    disturb_runs(How::Error);
 }
 
 #[test]
-fn kills_in_the_first_half_of_publishing() {
-    kill_and_recover(&POINTS[6..14]);
+fn a_run_that_panics() {
+    disturb_runs(How::Panic);
 }
 
 #[test]
-fn kills_in_the_second_half_of_publishing_and_in_a_merge() {
-    kill_and_recover(&POINTS[14..]);
+fn a_run_that_dies() {
+    disturb_runs(How::Abort);
+}
+
+#[test]
+fn merges() {
+    let scenario = Scenario::begin();
+    for how in How::ALL {
+        for (point, count) in COMPACT {
+            tree::restore(&scenario.place.root(), &scenario.after);
+            scenario.place.disturb(&["compact"], point, count, how);
+            scenario.recover(&format!("compact, {point} {count}, {how:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_recovery_that_is_disturbed_itself() {
+    let scenario = Scenario::begin();
+    for (died, after, points) in RECOVERIES {
+        tree::restore(&scenario.place.root(), &scenario.before);
+        scenario.place.disturb(&["run"], died, after, How::Abort);
+        let dead = tree::read(&scenario.place.root());
+        for how in How::ALL {
+            for point in points {
+                tree::restore(&scenario.place.root(), &dead);
+                scenario.place.disturb(&["run"], point, 1, how);
+                scenario.recover(&format!("died at {died} {after}, then {point}, {how:?}"));
+            }
+        }
+    }
 }
 
 #[test]
@@ -115,7 +187,7 @@ fn a_record_that_was_updated_after_the_kill_is_exported_in_its_new_version() {
         graph.put(&record(&call_id(n), 1, days_ago(1), 2));
     }
     place.notify([1, 2, 3].map(call_id).iter().map(String::as_str));
-    assert!(place.kill_at(&["run"], "prepare::staged", 1));
+    place.disturb(&["run"], "prepare::staged", 1, How::Abort);
     graph.put(&record(&call_id(2), 2, days_ago(1), 1));
     place.notify([call_id(2).as_str()]);
     let before = graph.simulator.counts().requests;
@@ -141,7 +213,7 @@ fn what_the_first_batch_after_a_kill_cannot_ask_again_stays_pending() {
             place.notify([1, 2, 3].map(call_id).iter().map(String::as_str));
         };
         update(1);
-        assert!(place.kill_at(&["run"], "prepare::staged", 1));
+        place.disturb(&["run"], "prepare::staged", 1, How::Abort);
         update(2);
         place.configure(&graph.endpoint(), "batch_records = 1\n");
         if out_of_time {
@@ -163,7 +235,7 @@ fn where_graph_has_nothing_any_more_the_spooled_record_is_stored_and_the_id_stay
     let place = Place::new(&graph.endpoint(), "");
     graph.put(&record(&call_id(1), 1, days_ago(1), 2));
     place.notify([call_id(1).as_str()]);
-    assert!(place.kill_at(&["run"], "prepare::staged", 1));
+    place.disturb(&["run"], "prepare::staged", 1, How::Abort);
     // Another Graph, which does not know the call.
     let forgetful = Graph::empty();
     place.configure(&forgetful.endpoint(), "");
@@ -173,32 +245,6 @@ fn where_graph_has_nothing_any_more_the_spooled_record_is_stored_and_the_id_stay
     assert_eq!(place.column("calls", "call_id"), [call_id(1)]);
     assert_eq!(place.newest_commit()["pending"][0]["state"], "not_found");
     place.callrec(&["verify"]).expect(0);
-}
-
-#[test]
-fn a_purged_call_never_comes_back_whenever_the_purge_was_killed() {
-    for (point, count) in [
-        ("purge::staged", 1),
-        ("commit::written", 1),
-        ("publish::raw", 1),
-        ("publish::child", 3),
-        ("publish::calls", 1),
-    ] {
-        let graph = Graph::empty();
-        let place = Place::new(&graph.endpoint(), "");
-        for n in 1..=2 {
-            graph.put(&record(&call_id(n), 1, days_ago(1), 2));
-        }
-        place.notify([1, 2].map(call_id).iter().map(String::as_str));
-        place.callrec(&["run"]).expect(0);
-        assert!(place.kill_at(&["purge", "--call", &call_id(1)], point, count), "{point}");
-        place.callrec(&["run"]).expect(0);
-        place.callrec(&["purge", "--call", &call_id(1)]).expect(0);
-        place.callrec(&["rebuild"]).expect(0);
-        assert_eq!(place.column("calls", "call_id"), [call_id(2)], "{point}");
-        assert!(place.column("streams", "call_id").iter().all(|id| *id == call_id(2)), "{point}");
-        place.callrec(&["verify"]).expect(0);
-    }
 }
 
 #[test]

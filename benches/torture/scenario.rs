@@ -1,17 +1,15 @@
 //! A place whose output directory is put back as often as wanted, and what a
 //! recovery must end in.
 
-use crate::support::{Graph, Place, visit};
+use crate::support::{Graph, Place};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
 
 #[path = "../../tests/support/scenario.rs"]
 mod begin;
+#[path = "../../tests/support/tree.rs"]
+mod tree;
 
-/// A file's bytes, or `None` for a directory, by path below the root.
-pub type Tree = BTreeMap<String, Option<Arc<Vec<u8>>>>;
+pub use tree::{Tree, read};
 
 pub struct Scenario {
     pub place: Place,
@@ -35,19 +33,7 @@ impl Scenario {
 
     /// Makes the output directory hold exactly `tree`.
     pub fn restore(&self, tree: &Tree) {
-        let root = self.place.root();
-        let _ = fs::remove_dir_all(&root);
-        fs::create_dir_all(&root).unwrap();
-        for (name, node) in tree {
-            let path = root.join(name);
-            match node {
-                None => fs::create_dir_all(path).unwrap(),
-                Some(bytes) => {
-                    fs::create_dir_all(path.parent().unwrap()).unwrap();
-                    fs::write(path, bytes.as_slice()).unwrap();
-                }
-            }
-        }
+        tree::restore(&self.place.root(), tree);
     }
 
     /// Lets a run recover, and says what is wrong afterwards.
@@ -71,26 +57,5 @@ impl Scenario {
         let listed = self.place.callrec(&["quarantine", "list", "--format", "json"]);
         let items = listed.stdout.matches("\"item\"").count();
         (items != 1).then(|| format!("{items} items in quarantine"))
-    }
-}
-
-/// Every file and directory below `root`.
-pub fn read(root: &Path) -> Tree {
-    let mut tree = Tree::new();
-    directories(root, root, &mut tree);
-    visit(root, &mut |path| {
-        let name = path.strip_prefix(root).unwrap().display().to_string();
-        tree.insert(name, Some(Arc::new(fs::read(path).unwrap())));
-    });
-    tree
-}
-
-fn directories(root: &Path, directory: &Path, tree: &mut Tree) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            tree.insert(path.strip_prefix(root).unwrap().display().to_string(), None);
-            directories(root, &path, tree);
-        }
     }
 }

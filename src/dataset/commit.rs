@@ -164,9 +164,9 @@ impl Commit {
         let mut bytes =
             serde_json::to_vec(self).map_err(|e| Error::config("Cannot write a commit record").because(e))?;
         bytes.push(b'\n');
-        crash_point("commit::before");
+        crash_point("commit::before")?;
         files::write_atomically_past(&record_path(layout, self.number), &bytes, PRIVATE, "commit::renaming")?;
-        crash_point("commit::written");
+        crash_point("commit::written")?;
         Ok(())
     }
 

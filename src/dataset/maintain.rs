@@ -79,6 +79,7 @@ pub fn merge(dataset: &mut Dataset, policy: Policy, run_id: &str, now: DateTime<
                 let inputs: Vec<_> =
                     present.iter().map(|(_, path)| Input { path: path.clone(), without: None }).collect();
                 stage.merge(table, schema, date, &merged, &inputs)?;
+                crash_point("merge::part")?;
                 commit.removed.extend(present.into_iter().map(|(relative, _)| relative));
             }
         }
@@ -88,7 +89,7 @@ pub fn merge(dataset: &mut Dataset, policy: Policy, run_id: &str, now: DateTime<
         return Ok(None);
     }
     commit.files = stage.finish()?;
-    crash_point("merge::staged");
+    crash_point("merge::staged")?;
     dataset.commit(commit.clone())?;
     Ok(Some(commit))
 }

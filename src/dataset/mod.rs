@@ -23,6 +23,7 @@ pub mod release;
 pub mod stage;
 pub mod tables;
 
+use crate::crash_point::crash_point;
 use crate::error::{Class, Error, Result};
 use crate::files::{self, PRIVATE};
 use crate::schema::Catalogue;
@@ -84,25 +85,31 @@ impl Dataset {
     }
 
     fn recover(&self) -> Result<()> {
+        crash_point("start::locked")?;
         let number = self.newest.as_ref().map_or(0, |c| c.number);
         if let Some(newest) = &self.newest {
             if newest.is_published(&self.layout) {
                 publish::clean(&self.layout, newest)?;
             } else {
                 tracing::info!(commit = number, "publishing a commit that a killed run left");
+                // Its process may have died before the record's entry was synced: without
+                // that, a power loss would leave what is published without its commit.
+                files::sync_directory(&self.layout.commits())?;
                 publish::publish(&self.layout, newest)?;
             }
         }
+        crash_point("start::published")?;
         for staging in files::list(&self.layout.stagings())? {
             files::remove_directory(&staging)?;
         }
+        crash_point("start::staging")?;
         for spool in files::list(&self.layout.spools())? {
             let of = spool.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<u64>().ok());
             if of != Some(number + 1) {
                 files::remove_directory(&spool)?;
             }
         }
-        Ok(())
+        crash_point("start::spools")
     }
 
     /// The newest commit.

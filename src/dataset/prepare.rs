@@ -85,11 +85,15 @@ pub fn commit(dataset: &mut Dataset, mut batch: Batch<'_>) -> Result<Commit> {
     drop(ids);
     let plan = Placement::new(indexed, stored, &mut counts);
     settle(&mut batch, &plan.unchanged, &mut touches, None);
+    crash_point("prepare::looked_up")?;
     let placed = place(&mut stage, dataset, &mut batch, &plan, &sources, &mut touches)?;
     counts.schema_drift = placed.drift;
+    crash_point("prepare::placed")?;
     let refused = &placed.refused;
     rewrite(&mut stage, dataset, &plan, refused, &placed.deltas, &mut commit.removed)?;
+    crash_point("prepare::rewritten")?;
     archive(&mut stage, &plan, refused, &sources)?;
+    crash_point("prepare::archived")?;
     for entry in &plan.accepted {
         if refused.contains(&entry.head.call_id) {
             continue;
@@ -117,12 +121,13 @@ pub fn commit(dataset: &mut Dataset, mut batch: Batch<'_>) -> Result<Commit> {
         entry.or_insert_with(|| touch(pending, State::Pending, pending.reason.clone(), &batch));
     }
     ledger::stage(&mut stage, &layout, &tables, &touches)?;
+    crash_point("prepare::ledger")?;
     batch.worklist.written_to_ledger();
     commit.quarantined = stage_quarantine(&mut stage, &mut batch.items)?;
     counts.quarantined = commit.quarantined.len() as u64;
     counts.rows = placed.rows;
     commit.files = stage.finish()?;
-    crash_point("prepare::staged");
+    crash_point("prepare::staged")?;
     commit.tenant_id = batch.tenant_id.or(commit.tenant_id);
     commit.cursors = batch.cursors;
     commit.pending = batch.worklist.pending().cloned().collect();

@@ -38,20 +38,20 @@ pub fn publish(layout: &Layout, commit: &Commit) -> Result<()> {
             LEDGER => "publish::ledger",
             "quarantine" => "publish::quarantine",
             _ => "publish::child",
-        });
+        })?;
     }
     for name in &commit.removed {
         let path = layout.path(name);
         files::remove_if_there(&path)?;
         touched.insert(parent(&path));
-        crash_point("publish::removed");
+        crash_point("publish::removed")?;
     }
     for directory in &touched {
         sync_with_parents(layout.root(), directory)?;
     }
-    crash_point("publish::synced");
+    crash_point("publish::synced")?;
     commit.mark_published(layout)?;
-    crash_point("publish::marked");
+    crash_point("publish::marked")?;
     clean(layout, commit)
 }
 
@@ -61,14 +61,15 @@ pub fn publish(layout: &Layout, commit: &Commit) -> Result<()> {
 /// Any failure of the file system, by class I/O.
 pub fn clean(layout: &Layout, commit: &Commit) -> Result<()> {
     files::remove_directory(&spool::directory(&layout.spools(), commit.number))?;
-    crash_point("clean::spool");
+    crash_point("clean::spool")?;
     files::remove_directory(&layout.staging(commit.number))?;
-    crash_point("clean::staging");
+    crash_point("clean::staging")?;
     for name in &commit.removed {
         // An empty partition directory is harmless to every reader but untidy.
         let _ = std::fs::remove_dir(parent(&layout.path(name)));
     }
-    commit::prune(layout, commit.number)
+    commit::prune(layout, commit.number)?;
+    crash_point("clean::done")
 }
 
 fn modes(layout: &Layout, table: &str) -> Modes {

@@ -54,7 +54,9 @@ pub fn purge(dataset: &mut Dataset, what: &Purge, run_id: &str, now: DateTime<Ut
             }
         }
     }
+    crash_point("purge::tables")?;
     purge_archive(&mut stage, dataset, what, &mut names, &mut commit)?;
+    crash_point("purge::archive")?;
     purge_quarantine(&mut stage, dataset, &names, &mut commit)?;
     let before = commit.pending.len();
     commit.pending.retain(|pending| !names.contains(&pending.call_id.to_string()));
@@ -69,7 +71,7 @@ pub fn purge(dataset: &mut Dataset, what: &Purge, run_id: &str, now: DateTime<Ut
         .map(|call| Superseded { call_id: call.call_id, version: call.version, call_date: call.date })
         .collect();
     commit.files = stage.finish()?;
-    crash_point("purge::staged");
+    crash_point("purge::staged")?;
     dataset.commit(commit.clone())?;
     Ok(Some(commit))
 }

@@ -31,6 +31,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     if kind == Kind::Upgrade {
         // No run may go before an upgrade, so that it cannot wait for an empty spool.
         dataset.carry_spool()?;
+        crash_point("upgrade::carried")?;
     } else {
         dataset.check_no_spool()?;
     }
@@ -69,6 +70,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
             let made = made[number].as_ref().map(|written| Input { path: written.path.clone(), without: None });
             inputs.extend(made);
             stage.merge(table, schema, date, &name, &inputs)?;
+            crash_point("rebuild::part")?;
             commit.removed.extend(parts);
         }
     }
@@ -87,7 +89,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     for file in commit.files.iter().filter(|f| f.table != LEDGER) {
         *commit.counts.rows.entry(file.table.clone()).or_default() += file.rows;
     }
-    crash_point("rebuild::staged");
+    crash_point("rebuild::staged")?;
     dataset.commit(commit.clone())?;
     Ok(commit)
 }

@@ -31,7 +31,7 @@ pub fn release(
         return Ok(None);
     }
     commit.files = stage.finish()?;
-    crash_point("quarantine::staged");
+    crash_point("quarantine::staged")?;
     dataset.commit(commit.clone())?;
     Ok(Some(commit))
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 /// Client state of the simulator's default settings.
 pub const STATE: &str = "sample-client-state";
@@ -24,6 +24,29 @@ pub const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 pub const OLDER_SCHEMA: &str = "an older one";
 pub const TABLES: [&str; 8] =
     ["calls", "participants", "sessions", "segments", "media", "streams", "trace_route_hops", "feedback_tokens"];
+
+/// What happens at a crash point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The step fails as on a full disk.
+    Error,
+    /// The program panics.
+    Panic,
+    /// The process ends at once, as by SIGKILL.
+    Abort,
+}
+
+impl How {
+    pub const ALL: [Self; 3] = [Self::Error, Self::Panic, Self::Abort];
+
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Panic => "panic",
+            Self::Abort => "abort",
+        }
+    }
+}
 
 /// How a run of the binary ended.
 #[derive(Debug)]
@@ -113,20 +136,25 @@ impl Place {
         ended(self.command(arguments))
     }
 
-    /// Starts the binary with a crash point armed, and kills it with SIGKILL when
-    /// it has reached the point for the `count`-th time (from 1); `false` if it
-    /// ended without.
-    pub fn kill_at(&self, arguments: &[&str], point: &str, count: usize) -> bool {
-        use std::io::{BufRead, BufReader};
-        let action = if count > 1 { format!("{}*off->return", count - 1) } else { "return".to_owned() };
+    /// Runs the binary with a crash point armed, which disturbs it when it is
+    /// reached for the `count`-th time (from 1).
+    ///
+    /// # Panics
+    /// If the point was not reached, or the binary did not end as `how` says.
+    pub fn disturb(&self, arguments: &[&str], point: &str, count: usize, how: How) {
+        use std::os::unix::process::ExitStatusExt;
+        let action = format!("return({})", how.action());
+        let action = if count > 1 { format!("{}*off->{action}", count - 1) } else { action };
         let mut command = self.command(arguments);
-        command.env("FAILPOINTS", format!("{point}={action}")).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child: Child = command.spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let reached = stderr.lines().map_while(Result::ok).any(|line| line == format!("crash point {point}"));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        reached
+        command.env("FAILPOINTS", format!("{point}={action}")).env("RUST_BACKTRACE", "0");
+        let output = command.output().unwrap();
+        let ended = match how {
+            How::Error => output.status.code() == Some(74),
+            How::Panic => output.status.code() == Some(101),
+            How::Abort => output.status.signal() == Some(6),
+        };
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(ended, "{arguments:?} at {point} {count} {how:?}: {}\n{stderr}", output.status);
     }
 
     /// SHA-256 of the contents of the record tables per table and date, whatever
