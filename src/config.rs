@@ -17,6 +17,8 @@ use uuid::Uuid;
 /// The end point that starts the simulator inside the process.
 pub const SIMULATOR: &str = "simulator";
 const DEFAULT_FILE: &str = "callrec.toml";
+/// No time of a config is longer: the clock could not count that far.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 const SECTIONS: [&str; 4] = ["source", "graph", "output", "simulator"];
 
 #[derive(Debug, Default, Deserialize)]
@@ -370,10 +372,9 @@ fn client_settings(raw: &Graph, endpoint: Url, auth: Auth) -> Result<graph::Sett
 }
 
 fn seconds(key: &str, value: Option<f64>, default: f64) -> Result<Duration> {
-    Duration::try_from_secs_f64(value.unwrap_or(default))
-        .ok()
-        .filter(|d| !d.is_zero())
-        .ok_or_else(|| Error::config(format!("{key} is no length of time")).hint("give a number above 0"))
+    Duration::try_from_secs_f64(value.unwrap_or(default)).ok().filter(|d| !d.is_zero() && *d <= LONGEST).ok_or_else(
+        || Error::config(format!("{key} is no length of time")).hint("give a number above 0, a year at most"),
+    )
 }
 
 fn required<T>(value: Option<T>, key: &str, variable: &str) -> Result<T> {
