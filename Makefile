@@ -2,12 +2,13 @@
 # lint     format, clippy, and cargo-deny where it is installed
 # bench    the figures of docs/performance.md
 # torture  kills, failing system calls and power loss: docs/torture.md (Linux, strace)
+# fuzz     any bytes as logs, records, configs and schemas, half an hour each (cargo-fuzz, g++)
 # docs     docs/tables.md from schemas/, and the API documentation
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: test lint bench torture docs
+.PHONY: test lint bench torture fuzz docs
 
 CARGO  ?= cargo
 PYTHON ?= python3
@@ -36,6 +37,9 @@ bench:
 torture:
 	$(CARGO) bench --locked --bench torture > docs/torture.md.new
 	mv docs/torture.md.new docs/torture.md
+
+fuzz:
+	tests/fuzz/run.sh
 
 docs:
 	$(CARGO) run --locked --quiet -- schema --format md > docs/tables.md.new

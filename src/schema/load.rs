@@ -142,6 +142,29 @@ enum Paths {
     Many(Vec<String>),
 }
 
+/// The texts of the schema files, each with the name of its table or shape.
+#[derive(Clone, Debug)]
+pub struct Files<'a> {
+    /// The record tables, parents before children.
+    pub tables: Vec<(&'a str, &'a str)>,
+    /// The ledger.
+    pub ledger: &'a str,
+    /// The members of every enum.
+    pub enums: &'a str,
+    /// The shape of an identity.
+    pub identity: &'a str,
+    /// The other shapes.
+    pub shapes: Vec<(&'a str, &'a str)>,
+}
+
+impl Files<'static> {
+    /// The files that are built in.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self { tables: TABLES.to_vec(), ledger: LEDGER, enums: ENUMS, identity: IDENTITY, shapes: SHAPES.to_vec() }
+    }
+}
+
 impl Catalogue {
     /// The catalogue of this program.
     ///
@@ -149,35 +172,36 @@ impl Catalogue {
     /// If the files that are built in contradict each other, which a test rules out.
     #[must_use]
     pub fn embedded() -> &'static Self {
-        static CATALOGUE: LazyLock<Catalogue> =
-            LazyLock::new(|| load().expect("the table files that are built in are consistent"));
+        static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+            Catalogue::from_files(&Files::embedded()).expect("the table files that are built in are consistent")
+        });
         &CATALOGUE
     }
-}
 
-/// Loads the files that are built in.
-///
-/// # Errors
-/// By class configuration, naming the file and what is wrong with it.
-pub(super) fn load() -> Result<Catalogue> {
-    let enums: BTreeMap<String, Vec<String>> = parse("enums", ENUMS)?;
-    let identity: IdentityFile = parse("identity", IDENTITY)?;
-    let mut shapes = BTreeMap::new();
-    for (name, text) in SHAPES {
-        shapes.insert(name, parse::<ShapeFile>(name, text)?);
-    }
-    let expand = Expand { shapes, identity, enums: &enums };
-    let mut tables = Vec::new();
-    for (name, text) in TABLES {
-        let file: TableFile = parse(name, text)?;
-        if file.name != name {
-            return Err(Error::config(format!("schemas/{name}.toml describes the table {}", file.name)));
+    /// The catalogue that `files` describe.
+    ///
+    /// # Errors
+    /// By class configuration, naming the file and what is wrong with it.
+    pub fn from_files(files: &Files<'_>) -> Result<Self> {
+        let enums: BTreeMap<String, Vec<String>> = parse("enums", files.enums)?;
+        let identity: IdentityFile = parse("identity", files.identity)?;
+        let mut shapes = BTreeMap::new();
+        for (name, text) in &files.shapes {
+            shapes.insert(*name, parse::<ShapeFile>(name, text)?);
         }
-        tables.push(expand.table(file)?);
+        let expand = Expand { shapes, identity, enums: &enums };
+        let mut tables = Vec::new();
+        for (name, text) in &files.tables {
+            let file: TableFile = parse(name, text)?;
+            if file.name != *name {
+                return Err(Error::config(format!("schemas/{name}.toml describes the table {}", file.name)));
+            }
+            tables.push(expand.table(file)?);
+        }
+        let ledger = expand.table(parse("ledger", files.ledger)?)?;
+        let hash = hash(tables.iter().chain([&ledger]));
+        Ok(Self { tables, ledger, enums, hash })
     }
-    let ledger = expand.table(parse("ledger", LEDGER)?)?;
-    let hash = hash(tables.iter().chain([&ledger]));
-    Ok(Catalogue { tables, ledger, enums, hash })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T> {
@@ -185,7 +209,7 @@ fn parse<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T> {
 }
 
 struct Expand<'a> {
-    shapes: BTreeMap<&'static str, ShapeFile>,
+    shapes: BTreeMap<&'a str, ShapeFile>,
     identity: IdentityFile,
     enums: &'a BTreeMap<String, Vec<String>>,
 }

@@ -11,4 +11,5 @@ pub mod sql;
 mod tests;
 pub mod types;
 
+pub use load::Files;
 pub use types::{Catalogue, Column, Derive, Endpoint, Identity, IdentitySource, Pii, Rows, Source, Table, Type, When};
