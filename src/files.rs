@@ -176,6 +176,23 @@ pub fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|e| Error::io("open", path, e))
 }
 
+/// Whether there is something at `path`. A failure to look is no "no": what is
+/// rewritten without its old rows would lose them.
+///
+/// # Errors
+/// Any failure of the file system but that it is missing.
+pub fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|e| Error::io("look for", path, e))
+}
+
+/// The size of a file in bytes.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn size(path: &Path) -> Result<u64> {
+    fs::metadata(path).map(|metadata| metadata.len()).map_err(|e| Error::io("look at", path, e))
+}
+
 /// Reads a whole file; `None` if it is missing.
 ///
 /// # Errors

@@ -99,7 +99,7 @@ pub fn status(layout: &Layout, now: DateTime<Utc>) -> Result<Status> {
     Ok(Status {
         root: layout.root().display().to_string(),
         newest_commit: newest.as_ref().map(|c| c.number),
-        published: newest.as_ref().is_none_or(|c| c.is_published(layout)),
+        published: newest.as_ref().map_or(Ok(true), |c| c.is_published(layout))?,
         oldest_pending: newest.iter().flat_map(|c| &c.pending).map(|p| p.first_seen).min(),
         pending,
         expiring_soon,

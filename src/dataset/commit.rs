@@ -171,9 +171,11 @@ impl Commit {
     }
 
     /// Whether all its steps are done.
-    #[must_use]
-    pub fn is_published(&self, layout: &Layout) -> bool {
-        mark_path(layout, self.number).exists()
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn is_published(&self, layout: &Layout) -> Result<bool> {
+        files::exists(&mark_path(layout, self.number))
     }
 
     /// Says that all its steps are done.

@@ -143,7 +143,7 @@ fn close(parts: PartSet<'_>, tables: &Tables, converted: &mut Converted) -> Resu
         let Some(written) = written else { continue };
         *converted.rows.entry(table.name.clone()).or_default() += written.rows;
         converted.files_written += 1;
-        converted.bytes_written += std::fs::metadata(&written.path).map_or(0, |m| m.len());
+        converted.bytes_written += files::size(&written.path)?;
     }
     Ok(())
 }

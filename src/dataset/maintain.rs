@@ -8,6 +8,7 @@ use super::merge::Input;
 use super::stage::Stage;
 use crate::crash_point::crash_point;
 use crate::error::Result;
+use crate::files;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,7 @@ impl Family {
         let mut dates: BTreeMap<NaiveDate, BTreeMap<String, u64>> = BTreeMap::new();
         for (table, _) in &self.tables {
             for Part { date, name, path } in layout.parts(table)? {
-                let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
+                let bytes = files::size(&path)?;
                 *dates.entry(date).or_default().entry(name).or_default() += bytes;
             }
         }
@@ -70,22 +71,22 @@ pub fn merge(dataset: &mut Dataset, policy: Policy, run_id: &str, now: DateTime<
         for (date, names) in family.names(&layout)? {
             let Some(chosen) = choose(policy, date, &names) else { continue };
             for (table, schema) in &family.tables {
-                let present: Vec<(String, _)> = chosen
-                    .iter()
-                    .map(|name| layout::relative(table, date, name))
-                    .map(|relative| (relative.clone(), layout.path(&relative)))
-                    .filter(|(_, path)| path.exists())
-                    .collect();
-                let inputs: Vec<_> =
-                    present.iter().map(|(_, path)| Input { path: path.clone(), without: None }).collect();
+                let mut inputs = Vec::new();
+                for name in &chosen {
+                    let relative = layout::relative(table, date, name);
+                    let path = layout.path(&relative);
+                    if files::exists(&path)? {
+                        inputs.push(Input { path, without: None });
+                        commit.removed.push(relative);
+                    }
+                }
                 stage.merge(table, schema, date, &merged, &inputs)?;
                 crash_point("merge::part")?;
-                commit.removed.extend(present.into_iter().map(|(relative, _)| relative));
             }
         }
     }
     if stage.files.is_empty() && commit.removed.is_empty() {
-        crate::files::remove_directory(&layout.staging(commit.number))?;
+        files::remove_directory(&layout.staging(commit.number))?;
         return Ok(None);
     }
     commit.files = stage.finish()?;

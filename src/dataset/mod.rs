@@ -88,7 +88,7 @@ impl Dataset {
         crash_point("start::locked")?;
         let number = self.newest.as_ref().map_or(0, |c| c.number);
         if let Some(newest) = &self.newest {
-            if newest.is_published(&self.layout) {
+            if newest.is_published(&self.layout)? {
                 publish::clean(&self.layout, newest)?;
             } else {
                 tracing::info!(commit = number, "publishing a commit that a killed run left");

@@ -411,7 +411,7 @@ fn rewrite(
             let present = dataset.layout.path(&relative);
             let delta = deltas.get(&(*date, name.clone())).and_then(|written| written[*number].as_ref());
             let mut inputs = Vec::new();
-            if present.exists() {
+            if files::exists(&present)? {
                 inputs.push(Input { path: present, without: Some(calls) });
             }
             let stood = !inputs.is_empty();

@@ -21,7 +21,7 @@ pub fn publish(layout: &Layout, commit: &Commit) -> Result<()> {
         let (staged, path) = (layout.path(&file.staged), layout.path(&file.path));
         let directory = parent(&path);
         files::create_directory(&directory, modes(layout, &file.table))?;
-        if staged.exists() {
+        if files::exists(&staged)? {
             files::rename(&staged, &path)?;
         } else if files::digest(&path)?.is_none_or(|(_, sha256)| sha256 != file.sha256) {
             return Err(Error::config(format!(
@@ -83,7 +83,7 @@ fn parent(path: &Path) -> PathBuf {
 fn sync_with_parents(root: &Path, directory: &Path) -> Result<()> {
     let mut directory = directory;
     loop {
-        if directory.exists() {
+        if files::exists(directory)? {
             files::sync_directory(directory)?;
         }
         match directory.parent() {

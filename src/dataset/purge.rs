@@ -49,7 +49,9 @@ pub fn purge(dataset: &mut Dataset, what: &Purge, run_id: &str, now: DateTime<Ut
         for (_, table, schema) in tables.children_first() {
             let relative = layout::relative(table, *date, name);
             let path = layout.path(&relative);
-            if path.exists() && !stage.merge(table, schema, *date, name, &[Input { path, without: Some(&gone) }])? {
+            if files::exists(&path)?
+                && !stage.merge(table, schema, *date, name, &[Input { path, without: Some(&gone) }])?
+            {
                 commit.removed.push(relative);
             }
         }

@@ -59,10 +59,13 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
         let made = flatten_date(&stage, dataset, date, &segments, entries, threads, &mut commit.counts.schema_drift)?;
         for (number, table, schema) in tables.children_first() {
             let parts: Vec<String> = old.iter().map(|n| layout::relative(table, date, n)).collect();
-            let parts: Vec<String> = parts.into_iter().filter(|r| layout.path(r).exists()).collect();
             let mut inputs: Vec<Input<'_>> = Vec::new();
-            for relative in &parts {
-                let path = layout.path(relative);
+            for relative in parts {
+                let path = layout.path(&relative);
+                if !files::exists(&path)? {
+                    continue;
+                }
+                commit.removed.push(relative);
                 if holds_others(&path, &archived)? {
                     inputs.push(Input { path, without: Some(&archived) });
                 }
@@ -71,13 +74,16 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
             inputs.extend(made);
             stage.merge(table, schema, date, &name, &inputs)?;
             crash_point("rebuild::part")?;
-            commit.removed.extend(parts);
         }
     }
     // Parts that were lost are no longer missed.
     let is_record = |table: &str| tables.catalogue.table(table).is_some();
     let named = commit::named_files(&layout)?.into_values().filter(|file| is_record(&file.table));
-    commit.removed.extend(named.map(|file| file.path).filter(|path| !layout.path(path).exists()));
+    for file in named {
+        if !files::exists(&layout.path(&file.path))? {
+            commit.removed.push(file.path);
+        }
+    }
     if kind == Kind::Upgrade {
         for part in layout.parts(LEDGER)? {
             let inputs = [Input { path: part.path.clone(), without: None }];

@@ -117,10 +117,13 @@ impl<'a> Stage<'a> {
                 2 + tables.len() - tables.iter().position(|t| t.name == table).unwrap_or_default()
             }
         };
-        let new = |file: &PutFile| !self.layout.path(&file.path).exists();
-        let mut files = std::mem::take(&mut self.files);
-        files.sort_by_cached_key(|file| (rank(&file.table), !new(file), file.path.clone()));
-        Ok(files)
+        let mut files = Vec::with_capacity(self.files.len());
+        for file in std::mem::take(&mut self.files) {
+            let replaces = files::exists(&self.layout.path(&file.path))?;
+            files.push((rank(&file.table), replaces, file));
+        }
+        files.sort_by(|(a, b, one), (c, d, other)| (a, b, &one.path).cmp(&(c, d, &other.path)));
+        Ok(files.into_iter().map(|(.., file)| file).collect())
     }
 }
 
