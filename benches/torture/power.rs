@@ -1,5 +1,6 @@
-//! Power loss between any two steps of a run, of a recovery and of a merge; and
-//! the same with one sync left out, or two stages of the protocol swapped.
+//! Power loss between any two steps of a run, of a merge, and of the recovery from
+//! a kill or a power loss; and the same with one sync left out, or two stages of
+//! the protocol swapped.
 //!
 //! Every step is as strace saw it. What a power loss leaves is computed: all
 //! that was synced, and of the rest nothing, the names only, or any part by
@@ -17,13 +18,12 @@ use std::time::Instant;
 
 /// Random mixtures at every step.
 const MIXTURES: u64 = 1;
-/// Syncs of one class that are left out, one after the other.
-const SITES: usize = 2;
 
 /// A recorded command: what was there, what it did.
 struct Recorded {
     name: &'static str,
-    before: Tree,
+    /// After a kill it also holds what was not synced.
+    before: Disk,
     steps: Vec<Step>,
 }
 
@@ -66,7 +66,7 @@ pub fn mutations() {
     let halves = [0, 1];
     let workers: Vec<Mutex<Worker>> = side_by_side(&halves, |_| Mutex::new(Worker::begin()));
     println!("## Is each sync needed?\n");
-    let mut verdicts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut verdicts: BTreeMap<(&str, String), (u64, u64)> = BTreeMap::new();
     for part in side_by_side(&halves, |&half| workers[half].lock().unwrap().without_syncs(half)) {
         for (class, (sites, caught)) in part {
             let entry = verdicts.entry(class).or_default();
@@ -75,15 +75,15 @@ pub fn mutations() {
         }
     }
     println!("One sync left out, then a power loss:\n");
-    println!("| sync of | sites tried | sites where leaving it out breaks a recovery |\n|---|---|---|");
-    for (class, (sites, caught)) in &verdicts {
-        println!("| `{class}` | {sites} | {caught} |");
+    println!("| stage | sync of | sites | sites where leaving it out breaks a recovery |\n|---|---|---|---|");
+    for ((stage, class), (sites, caught)) in &verdicts {
+        println!("| {stage} | `{class}` | {sites} | {caught} |");
     }
     println!("\nTwo stages swapped, then a kill or a power loss:\n");
-    println!("| first | then | swapped |\n|---|---|---|");
+    println!("| of | first | then | swapped |\n|---|---|---|---|");
     let swapped = side_by_side(&halves, |&half| workers[half].lock().unwrap().swapped(half));
-    for (first, then, caught) in swapped.into_iter().flatten() {
-        println!("| {first} | {then} | {} |", caught.as_deref().unwrap_or("recovered from at every step"));
+    for Swap { of, first, then, breaks } in swapped.into_iter().flatten() {
+        println!("| {of} | {first} | {then} | {} |", breaks.as_deref().unwrap_or("recovered from at every step"));
     }
     println!("\n{:.0} s.\n", begun.elapsed().as_secs_f64());
 }
@@ -93,25 +93,39 @@ impl Worker {
         let scenario = Scenario::begin();
         let root = scenario.place.root();
         let mut worker = Self { scenario, recorded: Vec::new(), good: BTreeSet::new(), states: 0 };
-        let run = worker.record("run", worker.scenario.before.clone(), &["run"], &[3]);
-        // A power loss right after the commit point: its recovery.
-        let committed = run.iter().position(|s| matches!(s, Step::Rename(_, to) if is_commit(to))).unwrap();
-        let mut disk = Disk::new(&worker.scenario.before);
-        run[..=committed + 1].iter().for_each(|step| disk.apply(step));
-        let half = disk.after(&mut Survives::Nothing);
-        worker.record("recovery of a commit that was not published", half, &["run"], &[0, 3]);
+        let begin = Disk::new(&worker.scenario.before);
+        let run = worker.record("run", begin.clone(), &["run"], &[3]);
+        let last = |is: &dyn Fn(&str) -> bool| {
+            run.iter().rposition(|step| matches!(step, Step::Rename(_, to) if is(to))).unwrap()
+        };
+        let until = |step: usize| {
+            let mut disk = begin.clone();
+            run[..=step].iter().for_each(|step| disk.apply(step));
+            disk
+        };
+        let committed = last(&is_commit);
+        // The sync of the directory comes right after the rename.
+        let power_lost = Disk::new(&until(committed + 1).after(&mut Survives::Nothing));
+        worker.record("run after a power loss at the commit point", power_lost, &["run"], &[0, 3]);
+        for (name, step) in [
+            ("run after a kill at the rename of the commit record", committed),
+            ("run after a kill in the middle of publishing", last(&|to| to.starts_with("calls/"))),
+            ("run after a kill at the rename of the mark", last(&|to| to.ends_with(".published"))),
+        ] {
+            worker.record(name, until(step), &["run"], &[0, 3]);
+        }
         worker.scenario.restore(&worker.scenario.before);
         worker.scenario.place.callrec(&["run"]).expect(3);
-        let whole = crate::scenario::read(&root);
+        let whole = Disk::new(&crate::scenario::read(&root));
         worker.record("compact", whole, &["compact"], &[0]);
         worker
     }
 
-    fn record(&mut self, name: &'static str, before: Tree, arguments: &[&str], exit: &[i32]) -> Vec<Step> {
-        self.scenario.restore(&before);
+    fn record(&mut self, name: &'static str, before: Disk, arguments: &[&str], exit: &[i32]) -> Vec<Step> {
+        self.scenario.restore(&before.after(&mut Survives::All));
         let root = self.scenario.place.root();
         let steps = record(&self.scenario.place.command(arguments), &root, exit);
-        let mut disk = Disk::new(&before);
+        let mut disk = before.clone();
         steps.iter().for_each(|step| disk.apply(step));
         assert!(disk.after(&mut Survives::All) == crate::scenario::read(&root), "{name}: steps are missing");
         self.recorded.push(Recorded { name, before, steps: steps.clone() });
@@ -146,7 +160,7 @@ impl Worker {
     fn losses(&mut self, half: usize) -> u64 {
         let mut faults = 0;
         for number in 0..self.recorded.len() {
-            let mut disk = Disk::new(&self.recorded[number].before);
+            let mut disk = self.recorded[number].before.clone();
             let steps = self.recorded[number].steps.clone();
             for (index, step) in steps.iter().enumerate() {
                 disk.apply(step);
@@ -171,27 +185,19 @@ impl Worker {
         faults
     }
 
-    /// For every class of sync: sites, and those whose absence is seen.
-    fn without_syncs(&mut self, half: usize) -> BTreeMap<String, (u64, u64)> {
-        let mut verdicts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    /// For every stage and class of sync: sites, and those whose absence is seen.
+    fn without_syncs(&mut self, half: usize) -> BTreeMap<(&'static str, String), (u64, u64)> {
+        let mut verdicts: BTreeMap<(&'static str, String), (u64, u64)> = BTreeMap::new();
         for number in 0..self.recorded.len() {
-            let steps = self.recorded[number].steps.clone();
-            let mut tried: BTreeMap<String, usize> = BTreeMap::new();
-            let syncs: Vec<usize> = (0..steps.len())
-                .filter(|&i| matches!(steps[i], Step::Sync(_)))
-                .filter(|&i| {
-                    let tried = tried.entry(class_of(&steps[i])).or_default();
-                    *tried += 1;
-                    *tried <= SITES
-                })
-                .collect();
+            let stages = self.stages(number);
+            let steps: Vec<(&'static str, Step)> =
+                stages.iter().flat_map(|(name, steps)| steps.iter().map(move |step| (*name, step.clone()))).collect();
+            let syncs: Vec<usize> = (0..steps.len()).filter(|&i| matches!(steps[i].1, Step::Sync(_))).collect();
+            eprintln!("mutations: {}: {} syncs", self.recorded[number].name, syncs.len());
             for &left_out in syncs.iter().skip(half).step_by(2) {
-                let mut disk = Disk::new(&self.recorded[number].before);
+                let mut disk = self.recorded[number].before.clone();
                 let mut caught = false;
-                for (index, step) in steps.iter().enumerate() {
-                    if index == left_out {
-                        continue;
-                    }
+                for (index, (_, step)) in steps.iter().enumerate().filter(|(index, _)| *index != left_out) {
                     disk.apply(step);
                     let last = index + 1 == steps.len();
                     if index > left_out
@@ -202,7 +208,8 @@ impl Worker {
                         break;
                     }
                 }
-                let entry = verdicts.entry(class_of(&steps[left_out])).or_default();
+                let (stage, step) = &steps[left_out];
+                let entry = verdicts.entry((stage, class_of(step))).or_default();
                 entry.0 += 1;
                 entry.1 += u64::from(caught);
             }
@@ -210,40 +217,82 @@ impl Worker {
         verdicts
     }
 
-    /// Every two neighbouring stages of the run, swapped.
-    fn swapped(&mut self, half: usize) -> Vec<(&'static str, &'static str, Option<String>)> {
-        let steps = self.recorded[0].steps.clone();
+    /// The steps of a recorded command by stages of the protocol.
+    fn stages(&self, number: usize) -> Vec<(&'static str, Vec<Step>)> {
+        let mut disk = self.recorded[number].before.clone();
         let mut stages: Vec<(&'static str, Vec<Step>)> = Vec::new();
-        for step in steps {
-            let stage = stage_of(&step, stages.last().map_or("recover", |(name, _)| name));
+        for step in self.recorded[number].steps.clone() {
+            let replaces = matches!(&step, Step::Rename(_, to) if disk.has(to));
+            let stage = stage_of(&step, stages.last().map_or("recover", |(name, _)| name), replaces);
+            disk.apply(&step);
             match stages.last_mut() {
                 Some((name, steps)) if *name == stage => steps.push(step),
                 _ => stages.push((stage, vec![step])),
             }
         }
-        let mut verdicts = Vec::new();
-        for first in (0..stages.len() - 1).filter(|first| first % 2 == half) {
-            let mut disk = Disk::new(&self.recorded[0].before);
-            let before: Vec<Step> = stages[..first].iter().flat_map(|(_, steps)| steps.clone()).collect();
-            before.iter().for_each(|step| disk.apply(step));
-            let mut caught = None;
-            let swapped = stages[first + 1].1.iter().chain(&stages[first].1);
-            for (index, step) in swapped.enumerate() {
+        stages
+    }
+
+    /// Every two stages of the run, and of the merge, swapped.
+    fn swapped(&mut self, half: usize) -> Vec<Swap> {
+        let mut swaps = Vec::new();
+        for number in [0, self.recorded.len() - 1] {
+            let stages = self.stages(number);
+            let pairs = (0..stages.len()).flat_map(|first| (first + 1..stages.len()).map(move |then| (first, then)));
+            for (first, then) in pairs.filter(|(first, then)| (first + then) % 2 == half) {
+                let mut order: Vec<usize> = (0..stages.len()).collect();
+                order.swap(first, then);
+                let breaks = self.reordered(number, &stages, &order, then - first == 1);
+                eprintln!("mutations: {} before {}: {breaks:?}", stages[then].0, stages[first].0);
+                swaps.push(Swap {
+                    of: self.recorded[number].name,
+                    first: stages[first].0,
+                    then: stages[then].0,
+                    breaks,
+                });
+            }
+        }
+        swaps
+    }
+
+    /// What a recovery ends in when the stages are done in `order`; `every` step
+    /// is looked at, or only the ends of stages and the turning points.
+    fn reordered(
+        &mut self,
+        number: usize,
+        stages: &[(&'static str, Vec<Step>)],
+        order: &[usize],
+        every: bool,
+    ) -> Option<String> {
+        let mut disk = self.recorded[number].before.clone();
+        let first = order.iter().enumerate().position(|(place, stage)| place != *stage).unwrap_or(order.len());
+        for (place, &stage) in order.iter().enumerate() {
+            let steps = &stages[stage].1;
+            for (index, step) in steps.iter().enumerate() {
                 if !disk.can(step) {
-                    caught = Some(format!("cannot be done: {} needs the other", named(step)));
-                    break;
+                    return Some(format!("cannot be done: {} needs the other", named(step)));
                 }
                 disk.apply(step);
+                let looked_at = every || index + 1 == steps.len() || is_turning_point(step);
+                if place < first || !looked_at {
+                    continue;
+                }
                 if let Some(fault) = self.any_fault(&disk, index as u64) {
                     let fault = fault.split([':', '{']).next().unwrap_or_default().to_owned();
-                    caught = Some(format!("breaks a recovery: {fault}"));
-                    break;
+                    return Some(format!("breaks a recovery: {fault}"));
                 }
             }
-            verdicts.push((stages[first].0, stages[first + 1].0, caught));
         }
-        verdicts
+        None
     }
+}
+
+/// Two stages that were swapped, and what that breaks.
+struct Swap {
+    of: &'static str,
+    first: &'static str,
+    then: &'static str,
+    breaks: Option<String>,
 }
 
 fn digest(tree: &Tree) -> String {
@@ -321,9 +370,11 @@ fn class_of(step: &Step) -> String {
     if class.is_empty() { "the root".to_owned() } else { class }
 }
 
-/// The stage of the protocol that a step belongs to.
-fn stage_of(step: &Step, present: &'static str) -> &'static str {
+/// The stage of the protocol that a step belongs to, after `present`; `replaces`
+/// tells whether a rename replaces a file.
+fn stage_of(step: &Step, present: &'static str, replaces: bool) -> &'static str {
     let path = path_of(step);
+    let publishing = present.starts_with("publish") || present == "remove" || present == "sync of directories";
     match step {
         Step::Sync(path) if path.contains("commits") => present,
         _ if path.starts_with("_callrec/spool/") && matches!(step, Step::Remove(_)) => "clean-up",
@@ -332,9 +383,9 @@ fn stage_of(step: &Step, present: &'static str) -> &'static str {
             "clean-up"
         }
         _ if path.starts_with("_callrec/staging/") => "staging",
-        _ if path.ends_with(".published") || path.ends_with(".tmp") && present.starts_with("sync") => "mark",
+        _ if path.ends_with(".published") || path.ends_with(".tmp") && publishing => "mark",
         _ if path.starts_with("_callrec/commits") => {
-            if present == "mark" || present.starts_with("sync") {
+            if present == "mark" || publishing {
                 "mark"
             } else {
                 "commit record"
@@ -342,13 +393,13 @@ fn stage_of(step: &Step, present: &'static str) -> &'static str {
         }
         Step::Rename(..) if path.starts_with("_callrec/quarantine") => "publish quarantine",
         Step::Rename(..) if path.starts_with("raw/") => "publish raw",
-        Step::Rename(..) if path.starts_with("calls/") => "publish calls",
+        Step::Rename(..) if path.starts_with("calls/") && replaces => "publish calls, replaced",
+        Step::Rename(..) if path.starts_with("calls/") => "publish calls, new",
         Step::Rename(..) if path.starts_with("ledger/") => "publish ledger",
-        Step::Rename(..) => "publish children",
+        Step::Rename(..) if replaces => "publish children, replaced",
+        Step::Rename(..) => "publish children, new",
         Step::Remove(_) => "remove",
-        Step::Sync(_) if present.starts_with("publish") || present == "remove" || present.starts_with("sync") => {
-            "sync of directories"
-        }
+        Step::Sync(_) if publishing => "sync of directories",
         _ => present,
     }
 }

@@ -40,7 +40,7 @@ pub fn record(command: &Command, root: &Path, exit: &[i32]) -> Vec<Step> {
     let text = std::fs::read_to_string(&output).unwrap();
     std::fs::remove_file(&output).unwrap();
     let mut unfinished: HashMap<&str, &str> = HashMap::new();
-    let mut steps = Vec::new();
+    let (mut steps, mut threads) = (Vec::new(), HashSet::new());
     for line in text.lines() {
         let (thread, call) = line.split_once(' ').unwrap();
         let call = call.trim_start();
@@ -55,8 +55,12 @@ pub fn record(command: &Command, root: &Path, exit: &[i32]) -> Vec<Step> {
         } else {
             call
         };
-        steps.extend(step(call, root));
+        if let Some(step) = step(call, root) {
+            threads.insert(thread);
+            steps.push(step);
+        }
     }
+    assert_eq!(threads.len(), 1, "files are changed by more than one thread");
     steps
 }
 
@@ -234,6 +238,11 @@ impl Disk {
                 }
             }
         }
+    }
+
+    /// Whether there is a file or a directory.
+    pub fn has(&self, path: &str) -> bool {
+        self.find(path).is_some()
     }
 
     /// Whether what the step works on is there.
