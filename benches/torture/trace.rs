@@ -77,19 +77,27 @@ fn step(call: &str, root: &Path) -> Option<Step> {
         Some(PathBuf::from(text_of(path.split_once('>')?.0)))
     };
     let quoted: Vec<&str> = arguments.split('"').skip(1).step_by(2).collect();
-    let name_at = |index: usize| -> Option<String> {
+    let path_at = |index: usize| -> Option<PathBuf> {
         let path = PathBuf::from(text_of(quoted.get(index)?));
-        let path = if path.is_absolute() {
-            path
-        } else {
-            // Names are relative to the directory before them.
-            let before = arguments.split('"').nth(2 * index)?;
-            let start = before.rfind('<')?;
-            descriptor(&before[start..])?.join(path)
-        };
-        below(&path)
+        if path.is_absolute() {
+            return Some(path);
+        }
+        // Names are relative to the directory before them.
+        let before = arguments.split('"').nth(2 * index)?;
+        let start = before.rfind('<')?;
+        Some(descriptor(&before[start..])?.join(path))
     };
+    let name_at = |index: usize| path_at(index).and_then(|path| below(&path));
     let held = || descriptor(arguments).and_then(|path| below(&path));
+    let only_looks = match name {
+        "openat" | "open" => !["O_CREAT", "O_TRUNC", "O_WRONLY", "O_RDWR"].iter().any(|flag| arguments.contains(flag)),
+        "fsync" | "fdatasync" => true,
+        _ => false,
+    };
+    let changed = if matches!(name, "write" | "ftruncate") { descriptor(arguments) } else { path_at(0) };
+    if let Some(path) = changed.filter(|path| !only_looks && path.is_absolute() && !path.starts_with("/dev")) {
+        assert!(path.starts_with(root), "{name} outside the root: {}", path.display());
+    }
     match name {
         "openat" | "open" | "creat" => {
             let path = name_at(0)?;

@@ -19,6 +19,7 @@ struct Progress {
     last: Vec<u8>,
     ended: bool,
     document: bool,
+    damaged: bool,
 }
 
 /// Reads what stands behind `from` (nothing before it is looked at) into
@@ -35,7 +36,7 @@ pub(super) fn read(
     let document = if start == 0 { document(log, path, settings, collected)? } else { None };
     let progress = match document {
         Some(progress) => progress,
-        None => lines(log, path, start, settings, collected)?,
+        None => lines(log, path, from, settings, collected)?,
     };
     let head = hash(&log.head(progress.offset.min(HEAD_BYTES))?);
     let old = from.filter(|cursor| cursor.offset == progress.offset);
@@ -54,6 +55,7 @@ pub(super) fn read(
         rotated: false,
         quiet: false,
         document: old.map_or(progress.document, |cursor| cursor.document),
+        damaged: progress.damaged,
     })
 }
 
@@ -76,7 +78,7 @@ fn document(log: &mut Log, path: &Path, settings: &Settings, collected: &mut Col
     stream.pass(room, |chunk| bytes.extend_from_slice(chunk))?;
     let at = Position { file: path, offset: 0 };
     let length = bytes.len() as u64;
-    let whole = Progress { offset: length, last: Vec::new(), ended: true, document: true };
+    let whole = Progress { offset: length, last: Vec::new(), ended: true, document: true, damaged: false };
     let body = without_padding(without_bom(&bytes));
     if body.is_empty() {
         return Ok(None);
@@ -85,19 +87,20 @@ fn document(log: &mut Log, path: &Path, settings: &Settings, collected: &mut Col
         Shape::Whole => take(body, limit, at, settings, collected),
         _ if lines_follow(&bytes, settings.max_line_bytes) => return Ok(None),
         Shape::Unfinished if stream.end() != End::Damaged => {
-            return Ok(Some(Progress { offset: 0, last: Vec::new(), ended: false, document: true }));
+            return Ok(Some(Progress { offset: 0, ended: false, ..whole }));
         }
         Shape::Refused(Reason::TooLong) => {
             refuse(kept(body), Reason::TooLong, at, settings, collected);
             let mut rest = Bounded::default();
             rest.push(&bytes, 0);
             stream.pass(u64::MAX, |chunk| rest.push(chunk, 0))?;
-            return Ok(Some(Progress { offset: rest.length, last: rest.last, ended: true, document: true }));
+            return Ok(Some(Progress { offset: rest.length, last: rest.last, ..whole }));
         }
         Shape::Unfinished => refuse(kept(body), Reason::Damaged, at, settings, collected),
         Shape::Refused(reason) => refuse(kept(body), reason, at, settings, collected),
     }
-    Ok(Some(Progress { last: bytes, ..whole }))
+    let damaged = stream.end() == End::Damaged;
+    Ok(Some(Progress { last: bytes, damaged, ..whole }))
 }
 
 fn kept(bytes: &[u8]) -> &[u8] {
@@ -134,11 +137,18 @@ fn without_padding(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
 }
 
-/// Reads lines from `start` on.
-fn lines(log: &mut Log, path: &Path, start: u64, settings: &Settings, collected: &mut Collected) -> Result<Progress> {
+/// Reads lines from where `from` ended.
+fn lines(
+    log: &mut Log,
+    path: &Path,
+    from: Option<&LogCursor>,
+    settings: &Settings,
+    collected: &mut Collected,
+) -> Result<Progress> {
+    let start = from.map_or(0, |cursor| cursor.offset);
     let limit = settings.max_line_bytes;
     let mut stream = log.read_from(start)?;
-    let mut progress = Progress { offset: start, last: Vec::new(), ended: true, document: false };
+    let mut progress = Progress { offset: start, last: Vec::new(), ended: true, document: false, damaged: false };
     let mut line = Bounded::default();
     loop {
         let chunk = stream.chunk()?;
@@ -165,7 +175,11 @@ fn lines(log: &mut Log, path: &Path, start: u64, settings: &Settings, collected:
     match stream.end() {
         End::Clean => {}
         End::Torn => progress.ended = false,
+        End::Damaged if from.is_some_and(|from| from.damaged && from.offset == progress.offset) => {
+            progress.damaged = true;
+        }
         End::Damaged => {
+            progress.damaged = true;
             let at = Position { file: path, offset: progress.offset };
             refuse(kept(&line.bytes), Reason::Damaged, at, settings, collected);
         }

@@ -193,3 +193,21 @@ fn links_are_followed_to_files_and_devices_are_refused() {
     assert_eq!(error.class(), crate::error::Class::Config);
     assert!(error.to_string().contains("no regular file"), "{error}");
 }
+
+#[test]
+fn a_damaged_archive_is_refused_once_wherever_the_damage_is() {
+    let lines = line(&[1, 2]);
+    for (name, text) in [("a.gz", lines.clone()), ("b.json.gz", format!("[\n{lines}")), ("gz-by-content", lines)] {
+        let whole = gzip(text.as_bytes());
+        for damage in (3..whole.len()).step_by(5) {
+            let mut logs = Logs::new("*gz*");
+            let mut bytes = whole.clone();
+            bytes[damage] ^= 0x55;
+            logs.append(name, bytes);
+            let first = logs.collect().rejected.iter().filter(|one| one.reason == Reason::Damaged).count();
+            assert!(first <= 1, "{name} {damage}: {first}");
+            let second = logs.collect();
+            assert_eq!((second.read, second.rejected), (0, vec![]), "{name}, damaged at {damage}");
+        }
+    }
+}
