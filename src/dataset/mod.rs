@@ -54,6 +54,9 @@ impl Dataset {
         for directory in [layout.state(), layout.commits(), layout.spools(), layout.stagings(), layout.quarantine()] {
             files::create_directory(&directory, PRIVATE)?;
         }
+        // A run that was killed may have made them and not synced them.
+        files::sync_directory(&layout.state())?;
+        files::sync_directory(layout.root())?;
         let path = layout.lock();
         let lock = files::append_file(&path, PRIVATE)?;
         match lock.try_lock() {
@@ -90,6 +93,9 @@ impl Dataset {
                 publish::clean(&self.layout, newest)?;
             } else {
                 tracing::info!(commit = number, "publishing a commit that a killed run left");
+                // That run may have renamed the record and not synced it: what is
+                // published must not outlive it.
+                files::sync_directory(&self.layout.commits())?;
                 publish::publish(&self.layout, newest)?;
             }
         }
