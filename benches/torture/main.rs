@@ -2,7 +2,7 @@
 //! power loss against the release binary.
 //!
 //! `cargo bench --bench torture -- PART…`, parts `kills`, `syscalls`, `power`,
-//! `mutations`; `make torture` runs all and writes docs/torture.md. Ends with 1 if anything
+//! `mutations`, `model`; `make torture` runs all and writes docs/torture.md. Ends with 1 if anything
 //! was lost, doubled, torn or wedged.
 #![allow(
     missing_docs,
@@ -15,6 +15,7 @@
 )]
 
 mod kills;
+mod model;
 mod power;
 mod scenario;
 #[path = "../../tests/support/mod.rs"]
@@ -22,7 +23,7 @@ mod support;
 mod syscalls;
 mod trace;
 
-const PARTS: [&str; 4] = ["kills", "syscalls", "power", "mutations"];
+const PARTS: [&str; 5] = ["kills", "syscalls", "power", "mutations", "model"];
 
 fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
@@ -43,6 +44,9 @@ fn main() {
     }
     if wanted("mutations") {
         power::mutations();
+    }
+    if wanted("model") {
+        faults += model::report();
     }
     if faults > 0 {
         eprintln!("{faults} faults");

@@ -5,6 +5,7 @@
 //! that was synced, and of the rest nothing, the names only, or any part by
 //! chance. A real run then recovers from it.
 
+use crate::model;
 use crate::scenario::{Scenario, Tree};
 use crate::side_by_side;
 use crate::support::sha256;
@@ -75,15 +76,17 @@ pub fn mutations() {
         }
     }
     println!("One sync left out, then a power loss:\n");
-    println!("| sync of | sites tried | sites where leaving it out breaks a recovery |\n|---|---|---|");
+    println!("| sync of | sites tried | sites where leaving it out breaks a recovery | the model |\n|---|---|---|---|");
     for (class, (sites, caught)) in &verdicts {
-        println!("| `{class}` | {sites} | {caught} |");
+        let reason = model::reason_of(class).filter(|_| caught < sites).map_or("", |(_, reason)| reason);
+        println!("| `{class}` | {sites} | {caught} | {reason} |");
     }
     println!("\nTwo stages swapped, then a kill or a power loss:\n");
-    println!("| first | then | swapped |\n|---|---|---|");
+    println!("| first | then | swapped | the model |\n|---|---|---|---|");
     let swapped = side_by_side(&halves, |&half| workers[half].lock().unwrap().swapped(half));
     for (first, then, caught) in swapped.into_iter().flatten() {
-        println!("| {first} | {then} | {} |", caught.as_deref().unwrap_or("recovered from at every step"));
+        let reason = model::reason_of_swap(first, then).filter(|_| caught.is_none()).map_or("", |(_, reason)| reason);
+        println!("| {first} | {then} | {} | {reason} |", caught.as_deref().unwrap_or("recovered from at every step"));
     }
     println!("\n{:.0} s.\n", begun.elapsed().as_secs_f64());
 }

@@ -31,10 +31,10 @@ fn versions(disk: &Disk, table: Table, call: usize) -> Option<Vec<u8>> {
 /// The commit whose number is the highest.
 fn newest(disk: &Disk) -> Commit {
     let records = disk.all().filter_map(|(path, item)| match (path, item) {
-        (Path::Record(number), Item::File(Content::Commit(commit))) => Some((number, commit)),
+        (Path::Record(number), Item::File(Content::Commit(written))) => Some((number, &written.commit)),
         _ => None,
     });
-    records.max_by_key(|(number, _)| *number).map(|(_, commit)| Commit::clone(commit)).unwrap_or_default()
+    records.max_by_key(|(number, _)| *number).map(|(_, commit)| commit.clone()).unwrap_or_default()
 }
 
 /// Records that wait in the spool of the next commit.

@@ -1,6 +1,8 @@
 //! What files hold, as far as the protocol cares.
 
+use super::mixed::Mixed;
 use super::path::{Path, Table};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// How many calls there are.
@@ -28,7 +30,7 @@ pub enum Content {
     /// Spooled records.
     Frames(Frames),
     /// A commit record.
-    Commit(Arc<Commit>),
+    Commit(Arc<Written>),
     /// A mark, which is empty.
     Mark,
     /// Rows of a part, records of a segment, or refused records.
@@ -117,4 +119,27 @@ pub struct Commit {
     /// What this commit and those before it put into quarantine: the commit, the
     /// call and its version.
     pub refused: Vec<(u8, usize, u8)>,
+}
+
+/// A commit record on disk. Its hash is made once: it is asked for often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    hash: u64,
+    /// The commit.
+    pub commit: Commit,
+}
+
+impl Written {
+    /// The record of a commit.
+    pub fn new(commit: Commit) -> Arc<Self> {
+        let mut mixed = Mixed::default();
+        commit.hash(&mut mixed);
+        Arc::new(Self { hash: mixed.finish(), commit })
+    }
+}
+
+impl Hash for Written {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }

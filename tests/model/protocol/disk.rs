@@ -6,6 +6,7 @@
 //! on one that is lost. Names change atomically.
 
 use super::content::{Content, Item};
+use super::mixed::Mixed;
 use super::path::Path;
 use std::hash::{Hash, Hasher};
 
@@ -103,46 +104,10 @@ impl Hash for Disk {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // What a process sees follows from these two. Worlds are compared by
         // the million, in a build that is hardly optimised.
-        let mut mixed = Mixed(0);
+        let mut mixed = Mixed::default();
         self.durable.hash(&mut mixed);
         self.unsynced.hash(&mut mixed);
-        state.write_u64(mixed.0);
-    }
-}
-
-/// A plain hash of 64 bits.
-struct Mixed(u64);
-
-impl Mixed {
-    const fn add(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 ^= self.0 >> 29;
-    }
-}
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.add(u64::from(*byte)));
-    }
-
-    fn write_u8(&mut self, byte: u8) {
-        self.add(u64::from(byte));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.add(word);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.add(word as u64);
-    }
-
-    fn write_isize(&mut self, word: isize) {
-        self.add(word.cast_unsigned() as u64);
+        state.write_u64(mixed.finish());
     }
 }
 
@@ -156,6 +121,9 @@ impl Disk {
 
     /// What stands at `path`, as a process sees it.
     pub fn get(&self, path: Path) -> Option<&Item> {
+        if !self.deep && path.is_fixed() {
+            return Some(&Item::Directory);
+        }
         get(&self.now, path)
     }
 
@@ -192,7 +160,16 @@ impl Disk {
 
     /// Whether `path` stands there whatever happens.
     pub fn is_durable(&self, path: Path) -> bool {
-        get(&self.durable, path).is_some()
+        self.durably(path).is_some()
+    }
+
+    fn durably(&self, path: Path) -> Option<&Item> {
+        let mut above = path.parent(self.deep).filter(|_| self.deep);
+        while let Some(directory) = above {
+            get(&self.durable, directory)?;
+            above = directory.parent(true);
+        }
+        get(&self.durable, path)
     }
 
     /// Takes a step.
@@ -232,7 +209,7 @@ impl Disk {
             self.unsynced.iter().map(|change| change.changes_name_in(directory, self.deep)).collect();
         for later in (0..chosen.len()).rev() {
             for earlier in 0..later {
-                if chosen[later] && !chosen[earlier] && self.rests_on(later, earlier) {
+                if chosen[later] && !chosen[earlier] && self.goes_with(later, earlier) {
                     chosen[earlier] = true;
                 }
             }
@@ -275,11 +252,48 @@ impl Disk {
             };
         }
         let same = names.iter().flatten().any(|path| before.contains(&Some(*path)));
-        let inside = matches!(earlier, Change::Put(directory, Item::Directory)
-            if names.iter().flatten().any(|path| path.parent(self.deep) == Some(*directory)));
+        let inside = self.is_inside(later, earlier);
         let emptied = matches!(later, Change::Remove(directory) | Change::RemoveTree(directory)
             if before.iter().flatten().any(|path| path.is_below(*directory, self.deep)));
         same || inside || emptied
+    }
+
+    /// Whether a change is about names in a directory that another one makes.
+    fn is_inside(&self, later: &Change, earlier: &Change) -> bool {
+        matches!(earlier, Change::Put(directory, Item::Directory)
+            if later.names().iter().flatten().any(|path| path != directory && path.is_below(*directory, self.deep)))
+    }
+
+    /// Whether the change at `earlier` is synced with the one at `later`. A sync of
+    /// a directory does not sync its own name. But a file that moves to
+    /// another directory is at one end at least; and where a directory of that
+    /// name was removed before, the model tells the two not apart.
+    fn goes_with(&self, later: usize, earlier: usize) -> bool {
+        let (change, before) = (&self.unsynced[later], &self.unsynced[earlier]);
+        let moves = matches!(change, Change::Rename(from, to) if from.parent(self.deep) != to.parent(self.deep));
+        let is_made_anew = || {
+            let made = before.names();
+            self.unsynced[..earlier]
+                .iter()
+                .any(|change| change.names().iter().flatten().any(|p| made.contains(&Some(*p))))
+        };
+        self.rests_on(later, earlier) && (moves || !self.is_inside(change, before) || is_made_anew())
+    }
+
+    /// Drops what stands in a directory that is not there.
+    fn without_orphans(&self, tree: &mut Tree) {
+        if !self.deep {
+            return;
+        }
+        let mut kept: Vec<Path> = Vec::with_capacity(tree.len());
+        // A directory comes before what is in it.
+        tree.retain(|(path, _)| {
+            let is_kept = path.parent(true).is_none_or(|parent| kept.binary_search(&parent).is_ok());
+            if is_kept {
+                kept.push(*path);
+            }
+            is_kept
+        });
     }
 
     /// Every disk that a power loss can leave now. Of changes for which
@@ -306,8 +320,16 @@ impl Disk {
                 kept.push(true);
             }
         }
-        let whole = |tree: Tree| Self { deep: self.deep, now: tree.clone(), durable: tree, unsynced: Vec::new() };
+        let whole = |mut tree: Tree| {
+            self.without_orphans(&mut tree);
+            self.only(tree)
+        };
         open.into_iter().map(|(tree, _)| whole(tree)).collect()
+    }
+
+    /// A disk that holds `tree`, all of it durable.
+    fn only(&self, tree: Tree) -> Self {
+        Self { deep: self.deep, now: tree.clone(), durable: tree, unsynced: Vec::new() }
     }
 
     /// Forgets files that nothing reads any more, so that equal worlds are equal.
@@ -320,6 +342,11 @@ impl Disk {
         });
     }
 
+    /// Whether a directory may be lost with what was synced in it.
+    pub fn may_lose_directories(&self) -> bool {
+        self.deep && self.unsynced.iter().any(|change| matches!(change, Change::Put(_, Item::Directory)))
+    }
+
     /// Whether a rename that is not synced leads from a path for which this holds.
     pub fn moves_from(&self, is_from: impl Fn(Path) -> bool) -> bool {
         self.unsynced.iter().any(|change| matches!(change, Change::Rename(from, to) if is_from(*from) && !is_from(*to)))
@@ -327,7 +354,7 @@ impl Disk {
 
     /// What a file holds durably; `None` if it may be missing.
     pub fn durable_content(&self, path: Path) -> Option<&Content> {
-        match get(&self.durable, path)? {
+        match self.durably(path)? {
             Item::File(content) => Some(content),
             Item::Directory => None,
         }

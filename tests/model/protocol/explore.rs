@@ -48,7 +48,7 @@ pub struct Protocol {
 }
 
 /// States, each as often as it is reached, after which an exploration has no end.
-const LIMIT: usize = 3_000_000;
+const LIMIT: usize = 400_000;
 
 const GIVEN: u8 = 1 << CALLS;
 

@@ -25,6 +25,20 @@ pub enum Fault {
     Missed,
 }
 
+impl Fault {
+    /// What a table says of it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Lost => "the model loses something",
+            Self::Doubled => "the model doubles something",
+            Self::Stale => "the model keeps a stale version",
+            Self::Torn => "the model tears a file or a version",
+            Self::Wedged => "the model gets stuck",
+            Self::Missed => "a reader misses a call in the model",
+        }
+    }
+}
+
 /// What ended a run early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed;
@@ -227,6 +241,7 @@ impl<'a> Io<'a> {
         // What a power loss leaves is the most right before a sync.
         self.power_lost();
         self.disk.sync(path);
+        self.has_new = self.disk.may_lose_directories();
         self.steps += 1;
         if !self.is_quiet && !self.is_dropped(&self.disk, path) {
             self.killed(End::KilledAfterSync(self.steps, path));

@@ -1,5 +1,8 @@
 //! The names below the root, and which directory each stands in.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
 /// What a file belongs to, in the order of publishing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
@@ -16,7 +19,7 @@ pub enum Table {
 }
 
 /// A file or directory. Numbers are those of commits; dates are 0 and 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub enum Path {
     /// The root.
     Root,
@@ -62,7 +65,69 @@ pub enum Path {
     Part(Table, u8, u8),
 }
 
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        self.code() == other.code()
+    }
+}
+
+impl Eq for Path {}
+
+impl PartialOrd for Path {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Path {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.code().cmp(&other.code())
+    }
+}
+
+impl Hash for Path {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.code());
+    }
+}
+
 impl Path {
+    /// A number for each path: they are compared so often that it counts.
+    const fn code(self) -> u32 {
+        const fn of(kind: u8, number: u8, table: u8, last: u8) -> u32 {
+            u32::from_be_bytes([kind, number, table, last])
+        }
+        match self {
+            Self::Root => 0,
+            Self::State => of(1, 0, 0, 0),
+            Self::Commits => of(2, 0, 0, 0),
+            Self::Spools => of(3, 0, 0, 0),
+            Self::Stagings => of(4, 0, 0, 0),
+            Self::Items => of(5, 0, 0, 0),
+            Self::Table(table) => of(6, 0, table as u8, 0),
+            Self::Dated(table, date) => of(7, 0, table as u8, date),
+            Self::Record(number) => of(8, number, 0, 0),
+            Self::Mark(number) => of(9, number, 0, 0),
+            Self::Temporary(number) => of(10, number, 0, 0),
+            Self::Spool(number) => of(11, number, 0, 0),
+            Self::Intent(number) => of(12, number, 0, 0),
+            Self::IntentTemporary(number) => of(13, number, 0, 0),
+            Self::Frames(number) => of(14, number, 0, 0),
+            Self::Staging(number) => of(15, number, 0, 0),
+            Self::StagedTable(number, table) => of(16, number, table as u8, 0),
+            Self::StagedDate(number, table, date) => of(17, number, table as u8, date),
+            Self::Staged(number, table, date, part) => of(18 + date, number, table as u8, part),
+            Self::Delta(number, table) => of(20, number, table as u8, 0),
+            Self::Part(table, date, part) => of(21, date, table as u8, part),
+        }
+    }
+
+    /// Whether this directory is there from the beginning where the model does
+    /// not look at every directory.
+    pub const fn is_fixed(self) -> bool {
+        self.code() < 8 << 24
+    }
+
     /// The directory above. Unless `deep`, staging has no directories below
     /// the one of the commit.
     pub const fn parent(self, deep: bool) -> Option<Self> {

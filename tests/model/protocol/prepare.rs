@@ -65,7 +65,7 @@ pub fn batch(io: &mut Io<'_>, batch: Batch) -> Result<Work, Failed> {
     let mut items: Versions = [0; CALLS];
     let mut segments: BTreeMap<u8, Versions> = BTreeMap::new();
     let mut rows: BTreeMap<(u8, u8), Versions> = BTreeMap::new();
-    let mut deltas = Vec::new();
+    let mut deltas = BTreeSet::new();
     for call in 0..CALLS {
         let mut of_call = frames.iter().filter(|frame| frame.call == call);
         let Some(&first) = of_call.next() else { continue };
@@ -109,7 +109,7 @@ pub fn batch(io: &mut Io<'_>, batch: Batch) -> Result<Work, Failed> {
         segments.entry(date).or_default()[call] = version;
         let target = stored.iter().find(|(at, ..)| *at == date).map(|(_, part, _)| *part);
         rows.entry((date, target.unwrap_or(number))).or_default()[call] = version;
-        if target.is_some() && io.disk.deep {
+        if target.is_some() {
             deltas.extend(around.records().iter().map(|table| Path::Delta(number, *table)));
         }
         for (at, part, _) in stored {
@@ -159,7 +159,13 @@ pub fn batch(io: &mut Io<'_>, batch: Batch) -> Result<Work, Failed> {
     if noted != before {
         commit.files.push(put(number, Table::Ledger, 0, 0, Content::Ledger(noted)));
     }
-    Ok(Work { commit, intent: Some(batch.intent), fetched: batch.fetched, deltas, has_next: batch.has_next })
+    Ok(Work {
+        commit,
+        intent: Some(batch.intent),
+        fetched: batch.fetched,
+        deltas: deltas.into_iter().collect(),
+        has_next: batch.has_next,
+    })
 }
 
 /// What the ledger says. Fails if it cannot be read.

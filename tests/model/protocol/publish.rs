@@ -1,13 +1,12 @@
 //! The stages of a commit, in the order that the rules give: the mirror of
 //! `src/dataset/stage.rs`, `commit.rs` and `publish.rs`.
 
-use super::content::{Commit, Content, Frame, Frames, Item};
+use super::content::{Commit, Content, Frame, Frames, Item, Written};
 use super::disk::Change;
 use super::io::{Failed, Io};
 use super::path::{Path, Table};
 use super::rules::Rule;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// A stage of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +139,7 @@ pub fn commit(io: &mut Io<'_>, work: &Work) -> Result<(), Failed> {
             }
             Stage::Commit => {
                 let number = work.commit.number;
-                let record = Content::Commit(Arc::new(work.commit.clone()));
+                let record = Content::Commit(Written::new(work.commit.clone()));
                 let syncs = [Rule::RecordFile, Rule::RecordDirectory];
                 io.write_atomically(Path::Record(number), Path::Temporary(number), record, syncs)?;
                 if work.has_next && !io.keeps(Rule::BatchAfterPublish) {
@@ -314,7 +313,7 @@ fn publish_stage(io: &mut Io<'_>, commit: &Commit, stage: Stage, renamed: &mut B
                 io.disk.forget(|path| matches!(path, Path::Record(n) | Path::Mark(n) if n < number));
             }
         }
-        Stage::CleanSpool(_) | Stage::CleanStaging(_) if !io.has(Rule::CleanThenStaging) => io.put_off.push(stage),
+        Stage::CleanSpool(_) | Stage::CleanStaging(_) if !io.keeps(Rule::CleanThenStaging) => io.put_off.push(stage),
         _ => clean(io, stage),
     }
     Ok(())

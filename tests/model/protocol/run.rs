@@ -63,7 +63,7 @@ pub fn newest(io: &Io<'_>) -> Result<Commit, Failed> {
     });
     match records.max_by_key(|(number, _)| *number) {
         None => Ok(Commit::default()),
-        Some((_, Item::File(Content::Commit(commit)))) => Ok(Commit::clone(commit)),
+        Some((_, Item::File(Content::Commit(commit)))) => Ok(commit.commit.clone()),
         Some(_) => Err(Failed),
     }
 }
@@ -75,11 +75,13 @@ fn recover(io: &mut Io<'_>, newest: &Commit) -> Result<(), Failed> {
         .disk
         .all()
         .filter_map(|(path, item)| match (path, item) {
-            (Path::Record(number), Item::File(Content::Commit(commit))) if number < newest.number => Some(commit),
+            (Path::Record(number), Item::File(Content::Commit(commit))) if number < newest.number => {
+                Some(&commit.commit)
+            }
             _ => None,
         })
         .filter(|commit| io.disk.get(Path::Mark(commit.number)).is_none())
-        .map(|commit| Commit::clone(commit))
+        .cloned()
         .collect();
     for commit in older {
         if !io.keeps(Rule::OlderArePublished) {

@@ -1,10 +1,9 @@
 //! What is around the program: Graph, the log, and what an operator may do. A
 //! configuration bounds all of it.
 
-use super::content::{CALLS, Commit, Content, Item, Noted, Versions};
+use super::content::{CALLS, Commit, Content, Item, Noted, Versions, Written};
 use super::disk::Disk;
 use super::path::{Path, Table};
-use std::sync::Arc;
 
 /// A version of a call as Graph serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +72,10 @@ pub struct Configuration {
 pub static CONFIGURATIONS: &[Configuration] = &[
     Configuration {
         name: "first",
-        bounds: "an empty root with every directory; one call, a new version on the same date",
+        bounds: "an empty root, every directory of the real layout; one call",
         deep: true,
-        child: true,
-        script: &[&[Event::Update(0, version(1, 0))], &[Event::Update(0, version(2, 0))]],
+        child: false,
+        script: &[&[Event::Update(0, version(1, 0))]],
         during: false,
         stored: &[],
         merges: false,
@@ -90,8 +89,7 @@ pub static CONFIGURATIONS: &[Configuration] = &[
         deep: false,
         child: false,
         script: &[
-            &[Event::Update(0, version(2, 1))],
-            &[Event::Update(1, version(2, 0))],
+            &[Event::Update(0, version(2, 1)), Event::Update(1, version(2, 0))],
             &[Event::Update(0, version(3, 0))],
         ],
         during: true,
@@ -103,13 +101,14 @@ pub static CONFIGURATIONS: &[Configuration] = &[
     },
     Configuration {
         name: "missing",
-        bounds: "a call that is there, answers 404 and comes back; one that answers 404 first",
+        bounds: "one call: 404, a version, 404 when it is named again, a new version",
         deep: false,
         child: false,
         script: &[
+            &[Event::Vanish(0)],
             &[Event::Update(0, version(1, 0))],
-            &[Event::Vanish(0), Event::Vanish(1)],
-            &[Event::Serve(0, version(2, 0)), Event::Serve(1, version(1, 0))],
+            &[Event::Vanish(0)],
+            &[Event::Serve(0, version(2, 0))],
         ],
         during: false,
         stored: &[],
@@ -181,7 +180,7 @@ pub static CONFIGURATIONS: &[Configuration] = &[
         name: "rebuild",
         bounds: "a call with versions of two dates in the archive, and a third one; one `rebuild`",
         deep: false,
-        child: true,
+        child: false,
         script: &[&[Event::Update(0, version(3, 0))]],
         during: false,
         stored: &[(1, 0, [1, 1]), (2, 1, [2, 0])],
@@ -259,17 +258,10 @@ impl Configuration {
 
     /// The disk at the beginning.
     pub fn disk(&self) -> Disk {
-        let mut items = vec![(Path::Root, Item::Directory)];
         if self.deep {
-            return Disk::new(true, items);
+            return Disk::new(true, [(Path::Root, Item::Directory)]);
         }
-        let directories = [Path::State, Path::Commits, Path::Spools, Path::Stagings, Path::Items];
-        items.extend(directories.map(|path| (path, Item::Directory)));
-        for table in [Table::Raw, Table::Child, Table::Calls, Table::Ledger] {
-            items.push((Path::Table(table), Item::Directory));
-            let dates = if table == Table::Ledger { 1 } else { 2 };
-            items.extend((0..dates).map(|date| (Path::Dated(table, date), Item::Directory)));
-        }
+        let mut items = Vec::new();
         let mut noted = [Noted::Unknown; CALLS];
         let mut latest: Versions = [0; CALLS];
         for (_, _, rows) in self.stored {
@@ -297,7 +289,7 @@ impl Configuration {
         if number > 0 {
             items.push((Path::Part(Table::Ledger, 0, 0), Item::File(Content::Ledger(noted))));
             let commit = Commit { number, ..Commit::default() };
-            items.push((Path::Record(number), Item::File(Content::Commit(Arc::new(commit)))));
+            items.push((Path::Record(number), Item::File(Content::Commit(Written::new(commit)))));
             items.push((Path::Mark(number), Item::File(Content::Mark)));
         }
         Disk::new(false, items)
