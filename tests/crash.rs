@@ -230,6 +230,24 @@ fn what_the_first_batch_after_a_kill_cannot_ask_again_stays_pending() {
 }
 
 #[test]
+fn a_refused_record_that_the_first_batch_after_a_kill_cannot_ask_again_stays_pending() {
+    let graph = Graph::empty();
+    let place = Place::new(&graph.endpoint(), "");
+    graph.put(&record(&call_id(1), 1, days_ago(1), 2));
+    graph.put(&support::refused(&call_id(2), days_ago(1)));
+    place.notify([1, 2].map(call_id).iter().map(String::as_str));
+    place.disturb(&["run"], "prepare::staged", 1, How::Abort);
+    graph.put(&record(&call_id(2), 2, days_ago(1), 2));
+    place.notify([call_id(2).as_str()]);
+    let summary = place.callrec(&["run", "--max-runtime", "0s"]).expect(75).summary();
+    assert_eq!((&summary["exported_new"], &summary["quarantined"]), (&json!(1), &json!(1)), "{summary}");
+    assert_eq!(place.newest_commit()["pending"][0]["call_id"], call_id(2));
+    place.callrec(&["run"]).expect(0);
+    assert_eq!(place.column("calls", "version").len(), 2);
+    place.callrec(&["verify"]).expect(0);
+}
+
+#[test]
 fn where_graph_has_nothing_any_more_the_spooled_record_is_stored_and_the_id_stays_pending() {
     let graph = Graph::empty();
     let place = Place::new(&graph.endpoint(), "");

@@ -2,8 +2,8 @@
 //! power loss against the release binary.
 //!
 //! `cargo bench --bench torture -- PART…`, parts `kills`, `syscalls`, `power`,
-//! `mutations`, `neighbour`; `make torture` runs all and writes docs/torture.md. Ends with 1 if anything
-//! was lost, doubled, torn or wedged.
+//! `mutations`, `model`, `neighbour`; `make torture` runs all and writes docs/torture.md.
+//! Ends with 1 if anything was lost, doubled, torn or wedged.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -15,6 +15,7 @@
 )]
 
 mod kills;
+mod model;
 mod neighbour;
 mod power;
 mod scenario;
@@ -23,7 +24,7 @@ mod support;
 mod syscalls;
 mod trace;
 
-const PARTS: [&str; 5] = ["kills", "neighbour", "syscalls", "power", "mutations"];
+const PARTS: [&str; 6] = ["kills", "neighbour", "syscalls", "power", "mutations", "model"];
 
 fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
@@ -46,7 +47,10 @@ fn main() {
         faults += power::report();
     }
     if wanted("mutations") {
-        power::mutations();
+        faults += power::mutations();
+    }
+    if wanted("model") {
+        faults += model::report();
     }
     if faults > 0 {
         eprintln!("{faults} faults");

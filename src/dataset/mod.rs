@@ -55,6 +55,9 @@ impl Dataset {
         for directory in [layout.state(), layout.commits(), layout.spools(), layout.stagings(), layout.quarantine()] {
             files::create_directory(&directory, PRIVATE)?;
         }
+        // A run that was killed may have made them and not synced them.
+        files::sync_directory(&layout.state())?;
+        files::sync_directory(layout.root())?;
         let path = layout.lock();
         let lock = files::append_file(&path, PRIVATE)?;
         match lock.try_lock() {

@@ -178,10 +178,16 @@ fn refuse(batch: &mut Batch<'_>, id: CallId, reason: &str, record: &[u8], touche
         at: batch.now,
         content: Content::new(record),
     });
-    if let Some(pending) = batch.worklist.settle(id) {
+    if let Some(pending) = leave(batch, id) {
         let touch = touch(&pending, State::Quarantined, Some(reason.to_owned()), batch);
         touches.insert(id.to_string(), touch);
     }
+}
+
+/// The id leaves the worklist, unless Graph is still to be asked again for it or
+/// had nothing when it was.
+fn leave(batch: &mut Batch<'_>, id: CallId) -> Option<Pending> {
+    if batch.stay_pending.contains(&id) { batch.worklist.get(id).cloned() } else { batch.worklist.settle(id) }
 }
 
 fn touch(pending: &Pending, state: State, reason: Option<String>, batch: &Batch<'_>) -> Touch {
@@ -369,14 +375,11 @@ fn note_fetched(calls: &RecordBatch, fetched: &mut HashMap<String, Fetched>) {
     }
 }
 
-/// The calls are stored: they leave the worklist, unless Graph had nothing when
-/// it was asked again, and the ledger is told.
+/// The calls are stored: they leave the worklist, and the ledger is told.
 fn settle(batch: &mut Batch<'_>, calls: &[String], touches: &mut BTreeMap<String, Touch>, fetched: Option<Fetched>) {
     for call_id in calls {
         let Ok(id) = call_id.parse::<CallId>() else { continue };
-        let stays = batch.stay_pending.contains(&id);
-        let pending = if stays { batch.worklist.get(id).cloned() } else { batch.worklist.settle(id) };
-        let Some(pending) = pending else { continue };
+        let Some(pending) = leave(batch, id) else { continue };
         let mut touch = touch(&pending, State::Exported, None, batch);
         if let Some(fetched) = &fetched {
             let end = fetched.end.unwrap_or(fetched.start);

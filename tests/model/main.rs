@@ -1,0 +1,80 @@
+//! The commit protocol explored as a state machine: see docs/model.md.
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod protocol;
+
+use protocol::explore::Explored;
+use protocol::reasons::reason_of;
+use protocol::tried::{configurations, named, try_out, unchanged, verdicts};
+use protocol::verdicts::{MUTATIONS, Verdict};
+use protocol::world::CONFIGURATIONS;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+fn explored() -> &'static [Explored] {
+    static EXPLORED: OnceLock<Vec<Explored>> = OnceLock::new();
+    EXPLORED.get_or_init(unchanged)
+}
+
+fn documentation(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
+}
+
+#[test]
+fn the_protocol_keeps_its_promise_in_every_configuration() {
+    for (around, explored) in CONFIGURATIONS.iter().zip(explored()) {
+        assert!(explored.counterexample.is_none(), "{}: {:#?}", around.name, explored.counterexample);
+    }
+    println!("{}", configurations(explored()));
+}
+
+#[test]
+fn every_rule_that_is_switched_off_does_what_the_table_says() {
+    let mut faults = Vec::new();
+    for mutation in MUTATIONS {
+        let name = named(mutation.off);
+        let tried = try_out(mutation, explored());
+        if !tried.matters {
+            faults.push(format!("{name}: no exploration comes to where it matters"));
+        }
+        let found = tried.counterexample.map(|(fault, around, steps)| (fault, format!("{around}: {steps:#?}")));
+        match (&mutation.verdict, found) {
+            (Verdict::Caught(expected), Some((fault, way))) if fault != *expected => {
+                faults.push(format!("{name}: {fault:?}, not {expected:?}, in {way}"));
+            }
+            (Verdict::Caught(expected), None) => faults.push(format!("{name}: not {expected:?}")),
+            (Verdict::Redundant(_), Some((fault, way))) => faults.push(format!("{name}: {fault:?} in {way}")),
+            _ => {}
+        }
+    }
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn the_documentation_has_the_table_of_verdicts() {
+    let table = verdicts();
+    assert!(documentation("model.md").contains(&table), "docs/model.md must hold this table:\n\n{table}");
+}
+
+/// The rows of a table of docs/torture.md, cell by cell.
+fn rows(text: &str, heading: &str) -> Vec<Vec<String>> {
+    let after = text.split(heading).nth(1).unwrap();
+    let lines = after.lines().skip(2).take_while(|line| line.starts_with('|'));
+    lines.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+#[test]
+fn what_the_torture_finds_harmless_has_a_reason() {
+    let text = documentation("torture.md");
+    let syncs = rows(&text, "| stage | sync of |");
+    assert!(!syncs.is_empty());
+    for row in syncs.iter().filter(|row| row[2] != row[3]) {
+        assert!(reason_of(row[1].trim_matches('`')).is_some(), "{row:?}");
+    }
+    let swaps = rows(&text, "| of | first |");
+    assert!(!swaps.is_empty());
+    for row in swaps.iter().filter(|row| row[3].starts_with("recovered")) {
+        assert!(!row[4].is_empty() && !row[4].contains("NOT EXPLAINED"), "{row:?}");
+    }
+}
