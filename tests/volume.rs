@@ -74,7 +74,8 @@ fn with_faults_every_record_still_comes() {
     }
     let place = Place::new(&graph.endpoint(), "");
     let config = std::fs::read_to_string(place.config()).unwrap();
-    let fast = config.replace("backoff_seconds", "requests_per_record_per_20s = 1000\nbackoff_seconds");
+    let rates = "requests_per_20s = 1000000\nrequests_per_record_per_20s = 100000\nbackoff_seconds";
+    let fast = config.replace("backoff_seconds", rates);
     support::overwrite(&place.config(), &fast);
     let ids: Vec<String> = (1..=60).map(call_id).collect();
     place.notify(ids.iter().map(String::as_str));

@@ -198,7 +198,8 @@ impl Strike {
     }
 
     /// Whether it is the pages of a list that are wrong.
-    pub(super) const fn is_of_lists(&self) -> bool {
+    #[must_use]
+    pub const fn is_of_lists(&self) -> bool {
         use Fault::{
             BrokenLink, Cycle, DeepPage, EmptyPage, EmptyPages, Endless, LaterVersion, Loop, NoList, Overlap, PageBomb,
         };
@@ -245,8 +246,9 @@ pub(super) fn of_record(settings: &Settings, id: &str) -> Option<Strike> {
     }
     let pool: Vec<_> = ALL.iter().filter(|(_, _, passes)| *passes || settings.lasting_faults).collect();
     let &&(name, fault, passes) = pool.get(usize::from(u16::from_le_bytes([dice[1], dice[2]])) % pool.len())?;
-    // A token that never works ends the run, not the record.
-    let lasts = !passes || settings.lasting_faults && dice[3].is_multiple_of(2) && fault != Fault::Expired;
+    // A token that never works ends the run, and throttling is for all records.
+    let of_the_run = matches!(fault, Fault::Expired | Status(_, Some("1" | "date")));
+    let lasts = !passes || settings.lasting_faults && dice[3].is_multiple_of(2) && !of_the_run;
     let once = fault == Fault::Expired || dice[4].is_multiple_of(2);
     let times = if lasts { None } else { Some(if once { 1 } else { 2 }) };
     Some(Strike { name, fault, times, uses: 200 })

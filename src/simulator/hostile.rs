@@ -38,8 +38,9 @@ impl Shared {
                     HeaderValue::from_str(&httpdate::fmt_http_date(at.into())).ok()
                 };
                 let mut response = asks_for(status, "", Some(Duration::from_secs(1)), headers);
-                response.headers_mut().extend(date(1).map(|at| (header::RETRY_AFTER, at)));
-                response.headers_mut().extend(date(0).map(|at| (header::DATE, at)));
+                for (name, seconds) in [(header::RETRY_AFTER, 1), (header::DATE, 0)] {
+                    date(seconds).and_then(|date| response.headers_mut().insert(name, date));
+                }
                 response
             }
             Fault::Status(status, Some(wait)) => {

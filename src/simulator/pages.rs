@@ -152,10 +152,12 @@ impl Shared {
         let stored = self.stored(asked)?;
         let size = if name == "sessions" { SESSIONS } else { PARTICIPANTS };
         let mut page = json!({"@odata.context": format!("{}/v1.0/$metadata#communications/callRecords('{}')/{name}", self.base, asked.id)});
-        let list = stored.members.get(name).cloned().unwrap_or_else(|| json!([]));
-        let list =
-            if name == "sessions" && !asked.query.contains_key("$expand") { without_segments(list) } else { list };
-        let list = list.as_array().cloned().unwrap_or_default();
+        let list = stored.members.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let with_segments = name != "sessions" || asked.query.contains_key("$expand");
+        let served = |elements: &[Value]| {
+            let elements = Value::Array(elements.to_vec());
+            if with_segments { elements } else { without_segments(elements) }
+        };
         let (skip, size) = (asked.skip(), asked.size(size, list.len()).max(1));
         let is_first = !asked.query.contains_key("$skiptoken");
         match asked.lasting() {
@@ -173,7 +175,8 @@ impl Shared {
             return Ok(page);
         }
         if let Some(number) = asked.number("endless") {
-            page["value"] = list.get(number % list.len().max(1)).into_iter().cloned().collect();
+            let one = number % list.len().max(1);
+            page["value"] = served(list.get(one..=one).unwrap_or_default());
             page["@odata.nextLink"] = json!(onward(&format!("endless={}&", number + 1)));
             return Ok(page);
         }
@@ -189,7 +192,7 @@ impl Shared {
         } else if list.len() > skip + size || fault.is_some_and(|_| !list.is_empty()) {
             page["@odata.nextLink"] = json!(self.link(asked, name, skip + size, fault));
         }
-        page["value"] = list.into_iter().skip(skip).take(size).collect();
+        page["value"] = served(list.get(skip..list.len().min(skip + size)).unwrap_or_default());
         Ok(page)
     }
 
