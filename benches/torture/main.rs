@@ -1,9 +1,10 @@
-//! The evidence behind docs/reliability.md: kills, failing system calls and
-//! power loss against the release binary.
+//! The evidence behind docs/reliability.md: kills, failing system calls, power
+//! loss and a hostile Graph against the release binary.
 //!
 //! `cargo bench --bench torture -- PART…`, parts `kills`, `syscalls`, `power`,
-//! `mutations`; `make torture` runs all and writes docs/torture.md. Ends with 1 if anything
-//! was lost, doubled, torn or wedged.
+//! `mutations`, `graph`, `rate`, `memory`; `make torture` runs all and writes
+//! docs/torture.md. Ends with 1 if anything was lost, doubled, torn or wedged, or
+//! a limit was passed.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -14,15 +15,20 @@
     clippy::disallowed_types
 )]
 
+#[path = "../../tests/support/ends.rs"]
+mod ends;
+mod graph;
 mod kills;
+mod memory;
 mod power;
+mod rate;
 mod scenario;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod syscalls;
 mod trace;
 
-const PARTS: [&str; 4] = ["kills", "syscalls", "power", "mutations"];
+const PARTS: [&str; 7] = ["kills", "syscalls", "power", "mutations", "graph", "rate", "memory"];
 
 fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
@@ -43,6 +49,15 @@ fn main() {
     }
     if wanted("mutations") {
         power::mutations();
+    }
+    if wanted("graph") {
+        faults += graph::report();
+    }
+    if wanted("rate") {
+        faults += rate::report();
+    }
+    if wanted("memory") {
+        faults += memory::report();
     }
     if faults > 0 {
         eprintln!("{faults} faults");
