@@ -23,7 +23,7 @@ const RESTARTS: u32 = 3;
 /// Pages of one list; Graph's hold 60 sessions or 130 participants.
 const MAX_PAGES: usize = 2000;
 
-/// Empty pages with a next link, in a row.
+/// Pages in a row that add nothing and have a next link.
 const MAX_EMPTY_PAGES: usize = 20;
 
 /// One of the two lists of a record, and how it is asked for.
@@ -168,10 +168,10 @@ impl Fetch<'_> {
                 }
             };
             let members = self.client.get(&url, &self.bounds).await?;
-            let served = self.append(list, begun, &members)?;
+            let added = self.append(list, begun, &members)?;
             self.client.make_room(self.collected.load(Ordering::Relaxed).saturating_sub(1), &self.bounds).await?;
             pages += 1;
-            empty = if served == 0 { empty + 1 } else { 0 };
+            empty = if added == 0 { empty + 1 } else { 0 };
             match members.next_link(list.name) {
                 Some(next) => link = next,
                 None => return Ok(()),
@@ -179,7 +179,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Appends a further page; gives how many elements it served.
+    /// Appends a further page; gives how many elements it added.
     fn append(&self, list: &List, begun: &mut Begun, members: &Members) -> Result<usize, Pass> {
         // A page may be a record again, and must then be this one.
         let (elements, is_record) = match members.get(list.name) {
@@ -198,13 +198,14 @@ impl Fetch<'_> {
             return Err(Stop::unusable("page-without-list", members.to_json()).into());
         };
         let collection = begun.expansion.collection.get_or_insert_with(Collection::default);
-        let before = collection.size();
+        let (size, length) = (collection.size(), collection.len());
         collection.append(&elements);
-        self.collected.fetch_add(collection.size() - before, Ordering::Relaxed);
+        self.collected.fetch_add(collection.size() - size, Ordering::Relaxed);
+        let added = collection.len() - length;
         if collection.size() > self.client.settings().max_record_bytes {
             return Err(Stop::unusable("too-large", begun.expansion.to_json()).into());
         }
-        Ok(elements.len())
+        Ok(added)
     }
 
     /// Asks once more which version the record has.
