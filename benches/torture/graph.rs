@@ -58,7 +58,7 @@ pub fn report() -> u64 {
     let place = Place::new(&graph.endpoint(), "");
     let config = std::fs::read_to_string(place.config()).unwrap();
     let client =
-        "requests_per_20s = 1000000\nrequests_per_record_per_20s = 100000\ntries = 3\nrequest_timeout_seconds = 2\n";
+        "requests_per_20s = 1000000\nrequests_per_record_per_20s = 100000\ntries = 2\nrequest_timeout_seconds = 1.5\n";
     support::overwrite(&place.config(), &config.replace("backoff_seconds", &format!("{client}backoff_seconds")));
     let mut runs = Vec::new();
     let ids: Vec<&String> = expected.keys().collect();
@@ -68,7 +68,7 @@ pub fn report() -> u64 {
     }
     // What lasts is due for ever: it is over when a run settles nothing more.
     // A redirect costs a run, and may strike twice.
-    while runs.iter().rev().take(3).any(|(_, settled)| *settled > 0) && runs.len() < 20 {
+    while runs.iter().rev().take(2).any(|(_, settled)| *settled > 0) && runs.len() < 20 {
         runs.push(run(&place));
     }
     let odd_exits = runs.iter().filter(|(code, _)| !matches!(code, 0 | 3 | 75)).count() as u64;

@@ -246,8 +246,8 @@ pub(super) fn of_record(settings: &Settings, id: &str) -> Option<Strike> {
     }
     let pool: Vec<_> = ALL.iter().filter(|(_, _, passes)| *passes || settings.lasting_faults).collect();
     let &&(name, fault, passes) = pool.get(usize::from(u16::from_le_bytes([dice[1], dice[2]])) % pool.len())?;
-    // A token that never works ends the run, and throttling is for all records.
-    let of_the_run = matches!(fault, Fault::Expired | Status(_, Some("1" | "date")));
+    // A token that never works ends the run, and a window holds all records up.
+    let of_the_run = matches!(fault, Fault::Expired | Status(_, Some("1" | "0.2" | "0.128" | "date")));
     let lasts = !passes || settings.lasting_faults && dice[3].is_multiple_of(2) && !of_the_run;
     let once = fault == Fault::Expired || dice[4].is_multiple_of(2);
     let times = if lasts { None } else { Some(if once { 1 } else { 2 }) };
