@@ -1,7 +1,7 @@
 # test     everything that must pass: format, lints, Rust tests, the Parquet readers
 # lint     format, clippy, and cargo-deny where it is installed
 # bench    the figures of docs/performance.md
-# torture  kills, failing system calls and power loss: docs/torture.md (Linux, strace)
+# torture  kills, failing system calls, power loss, a hostile Graph: docs/torture.md (Linux, strace)
 # fuzz     any bytes as logs, records, configs and schemas, half an hour each (cargo-fuzz, g++)
 # docs     docs/tables.md from schemas/, and the API documentation
 

@@ -204,9 +204,12 @@ pub struct Simulate {
     /// Milliseconds before every answer
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pub latency_ms: u64,
-    /// Answer with a mix of faults
+    /// Strike one record in three with a fault that passes after one or two attempts
     #[arg(long)]
     pub faults: bool,
+    /// The same, but half of the struck records never come right
+    #[arg(long)]
+    pub lasting_faults: bool,
     /// The port on loopback [default: a free one]
     #[arg(long, default_value_t = 0)]
     pub port: u16,

@@ -51,7 +51,7 @@ pub async fn fetch(
             let Some(id) = queue.pop_front() else { break };
             let client = client.clone();
             asked.push(id);
-            under_way.spawn(async move { (id, client.call_record(id).await) });
+            under_way.spawn(async move { (id, client.call_record_in_room(id).await) });
             begun += 1;
         }
         if stopped {
@@ -78,7 +78,8 @@ pub async fn fetch(
                 queue.push_front(id);
                 failure.get_or_insert(error);
             }
-            Ok(outcome) => {
+            // Its room is free again when it is on disk.
+            Ok((outcome, _room)) => {
                 match &outcome {
                     Outcome::Forbidden => drop(refused.insert(id)),
                     Outcome::Record { .. } => refused.clear(),

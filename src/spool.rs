@@ -135,16 +135,17 @@ impl Spool {
         crc.update(&length.to_le_bytes());
         crc.update(&header);
         crc.update(record);
-        let mut frame = Vec::with_capacity(FRAME_HEAD + header.len() + record.len());
+        let mut frame = Vec::with_capacity(FRAME_HEAD + header.len());
         frame.extend_from_slice(MAGIC);
         frame.extend_from_slice(&header_length.to_le_bytes());
         frame.extend_from_slice(&length.to_le_bytes());
         frame.extend_from_slice(&crc.finalize().to_le_bytes());
         frame.extend_from_slice(&header);
-        frame.extend_from_slice(record);
-        self.file.write_all(&frame).map_err(|e| Error::io("write", &self.frames_path(), e))?;
-        let offset = self.end + (FRAME_HEAD + header.len()) as u64;
-        self.end += frame.len() as u64;
+        // A frame that is not written to its end is cut by whoever reads it.
+        let written = self.file.write_all(&frame).and_then(|()| self.file.write_all(record));
+        written.map_err(|e| Error::io("write", &self.frames_path(), e))?;
+        let offset = self.end + frame.len() as u64;
+        self.end = offset + u64::from(length);
         self.frames.push(Frame { stamp, offset, length: u64::from(length) });
         crash_point("spool::frame")?;
         Ok(())

@@ -182,17 +182,19 @@ impl Worklist {
         self.named.contains(&call_id)
     }
 
-    /// The ids to ask for now, first seen first. With `only_named` no others.
+    /// The ids to ask for now, first seen first; those for which Graph had no
+    /// useful answer come last, or a few that never answer would take the whole
+    /// time of every run. With `only_named` no others.
     #[must_use]
     pub fn due(&self, now: DateTime<Utc>, only_named: bool) -> Vec<CallId> {
         let mut due: Vec<_> = self
             .entries
             .values()
             .filter(|p| p.next_attempt <= now && (!only_named || self.named.contains(&p.call_id)))
-            .map(|p| (p.first_seen, p.call_id))
+            .map(|p| (matches!(p.state, State::Retry | State::Forbidden), p.first_seen, p.call_id))
             .collect();
         due.sort_unstable();
-        due.into_iter().map(|(_, id)| id).collect()
+        due.into_iter().map(|(_, _, id)| id).collect()
     }
 
     /// The entry of an id.
@@ -336,5 +338,8 @@ mod tests {
         list.named(id(2), Origin::Named, at(6));
         assert_eq!(list.due(at(9), false), [id(3), id(1), id(2)]);
         assert_eq!(list.due(at(9), true), [id(2)]);
+        list.unavailable(id(3), "timeout");
+        list.forbidden(id(1), true);
+        assert_eq!(list.due(at(9), false), [id(2), id(3), id(1)], "what failed comes last");
     }
 }

@@ -43,11 +43,7 @@ fn every_session_is_there_and_no_request_is_wasted() {
     let config = std::fs::read_to_string(place.config()).unwrap();
     place.configure(&graph.endpoint(), "");
     let fast = config.replace("backoff_seconds", "requests_per_20s = 100000\nbackoff_seconds");
-    std::io::Write::write_all(
-        &mut std::fs::OpenOptions::new().write(true).truncate(true).open(place.config()).unwrap(),
-        fast.as_bytes(),
-    )
-    .unwrap();
+    support::overwrite(&place.config(), &fast);
     let ids: Vec<String> = expected.keys().cloned().collect();
     place.notify(ids.iter().map(String::as_str));
     let summary = place.callrec(&["run"]).expect(0).summary();
@@ -77,6 +73,10 @@ fn with_faults_every_record_still_comes() {
         graph.put(&record(&call_id(n), 2, days_ago(1), sessions));
     }
     let place = Place::new(&graph.endpoint(), "");
+    let config = std::fs::read_to_string(place.config()).unwrap();
+    let rates = "requests_per_20s = 1000000\nrequests_per_record_per_20s = 100000\nbackoff_seconds";
+    let fast = config.replace("backoff_seconds", rates);
+    support::overwrite(&place.config(), &fast);
     let ids: Vec<String> = (1..=60).map(call_id).collect();
     place.notify(ids.iter().map(String::as_str));
     let mut exported = 0;

@@ -1,9 +1,10 @@
-//! The evidence behind docs/reliability.md: kills, failing system calls and
-//! power loss against the release binary.
+//! The evidence behind docs/reliability.md: kills, failing system calls, power
+//! loss and a hostile Graph against the release binary, and the protocol as a
+//! state machine.
 //!
-//! `cargo bench --bench torture -- PART…`, parts `kills`, `syscalls`, `power`,
-//! `mutations`, `model`, `neighbour`; `make torture` runs all and writes docs/torture.md.
-//! Ends with 1 if anything was lost, doubled, torn or wedged.
+//! `cargo bench --bench torture -- PART…` runs some parts; `make torture` runs all
+//! and writes docs/torture.md. Ends with 1 if anything was lost, doubled, torn or
+//! wedged, or a limit was passed.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -14,44 +15,44 @@
     clippy::disallowed_types
 )]
 
+#[path = "../../tests/support/ends.rs"]
+mod ends;
+mod graph;
 mod kills;
+mod memory;
 mod model;
 mod neighbour;
 mod power;
+mod rate;
 mod scenario;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod syscalls;
 mod trace;
 
-const PARTS: [&str; 6] = ["kills", "neighbour", "syscalls", "power", "mutations", "model"];
+/// Its name, and what prints its section and gives the number of faults.
+type Part = (&'static str, fn() -> u64);
+
+const PARTS: [Part; 9] = [
+    ("kills", kills::report),
+    ("neighbour", neighbour::report),
+    ("syscalls", syscalls::report),
+    ("power", power::report),
+    ("mutations", power::mutations),
+    ("model", model::report),
+    ("graph", graph::report),
+    ("rate", rate::report),
+    ("memory", memory::report),
+];
 
 fn main() {
-    let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let unknown = parts.iter().find(|part| !PARTS.contains(&part.as_str()));
-    assert!(unknown.is_none(), "there is no part {unknown:?}; the parts are {PARTS:?}");
-    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|p| p == part);
-    let mut faults = 0;
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let unknown = wanted.iter().find(|wanted| PARTS.iter().all(|(part, _)| part != wanted));
+    assert!(unknown.is_none(), "there is no part {unknown:?}; the parts are {:?}", PARTS.map(|(part, _)| part));
     println!("# Torture\n");
     println!("Made by `make torture`; do not edit. What the parts do and promise stands in reliability.md.\n");
-    if wanted("kills") {
-        faults += kills::report();
-    }
-    if wanted("neighbour") {
-        neighbour::report();
-    }
-    if wanted("syscalls") {
-        faults += syscalls::report();
-    }
-    if wanted("power") {
-        faults += power::report();
-    }
-    if wanted("mutations") {
-        faults += power::mutations();
-    }
-    if wanted("model") {
-        faults += model::report();
-    }
+    let chosen = PARTS.iter().filter(|(part, _)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == part));
+    let faults: u64 = chosen.map(|(_, report)| report()).sum();
     if faults > 0 {
         eprintln!("{faults} faults");
         std::process::exit(1);

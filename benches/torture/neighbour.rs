@@ -9,7 +9,7 @@ use std::time::Instant;
 const REQUIREMENT: &str = "dlt[filesystem,parquet]==1.31.0";
 
 /// Prints the figures. They are the neighbour's, so that none is a fault here.
-pub fn report() {
+pub fn report() -> u64 {
     let kills = number("CALLREC_TORTURE_DLT_KILLS", 300);
     let python = environment();
     let begun = Instant::now();
@@ -34,6 +34,7 @@ pub fn report() {
     let names = ["kills", "series", "comparisons", "lost", "doubled", "torn", "wedged", "wedged_by"];
     println!("| {} |\n", names.map(figure).join(" | ").replace(['{', '}', '"'], ""));
     println!("{:.0} s.\n", begun.elapsed().as_secs_f64());
+    0
 }
 
 /// A virtual environment with the neighbour, made once.

@@ -18,6 +18,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 /// JSON bytes that a thread flattens at a time.
 const CHUNK_BYTES: u64 = 4 << 20;
 
+/// JSON bytes that all threads together flatten at a time: of chunks that are
+/// single large records fewer are in memory at once.
+const BYTES_AT_ONCE: u64 = 64 << 20;
+
 /// Where a record's bytes are, and what decides its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -133,7 +137,9 @@ pub fn flatten<G: PartialEq>(
     mut sink: impl FnMut(Flattened) -> Result<()>,
 ) -> Result<Drift> {
     let chunks = chunks(entries, group);
-    let threads = threads.min(chunks.len()).max(1);
+    let largest = chunks.iter().map(|chunk| entries[chunk.clone()].iter().map(|e| e.length).sum::<u64>()).max();
+    let at_once = usize::try_from(BYTES_AT_ONCE / largest.unwrap_or(1).max(1)).unwrap_or(usize::MAX);
+    let threads = threads.min(chunks.len()).min(at_once).max(1);
     let mut drift = Drift::default();
     if threads == 1 {
         let mut worker = Worker::new(entries, sources, plan);

@@ -3,8 +3,12 @@
 
 use reqwest::{Response, StatusCode};
 
-/// Most of an unusable body that is kept for quarantine.
-pub(super) const KEPT_BYTES: usize = 1 << 20;
+/// Most of what cannot be used that is kept for quarantine: all of it stays in
+/// memory until the commit.
+const KEPT_BYTES: usize = 16 << 10;
+
+/// Most of the body of an error that is read.
+const ERROR_BYTES: usize = 1 << 20;
 
 /// Why there is no whole body.
 #[derive(Debug)]
@@ -18,12 +22,11 @@ pub(super) enum BodyError {
 /// Reads the body of `response`, at most `limit` bytes of it.
 pub(super) async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
     let announced = response.content_length().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-    let mut body = Vec::with_capacity(announced.min(limit).min(KEPT_BYTES));
+    let mut body = Vec::with_capacity(announced.min(limit).min(ERROR_BYTES));
     while let Some(chunk) = response.chunk().await.map_err(BodyError::Broken)? {
         if body.len() + chunk.len() > limit {
             body.extend_from_slice(&chunk);
-            body.truncate(limit.min(KEPT_BYTES));
-            return Err(BodyError::TooLarge(body));
+            return Err(BodyError::TooLarge(kept(body)));
         }
         body.extend_from_slice(&chunk);
     }
@@ -33,10 +36,17 @@ pub(super) async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>
 /// The beginning of the body of an answer that is an error, which also leaves
 /// the connection fit for use again.
 pub(super) async fn read_error(response: Response) -> Vec<u8> {
-    match read(response, KEPT_BYTES).await {
+    match read(response, ERROR_BYTES).await {
         Ok(body) | Err(BodyError::TooLarge(body)) => body,
         Err(BodyError::Broken(_)) => Vec::new(),
     }
+}
+
+/// The beginning of what cannot be used, for quarantine.
+pub(super) fn kept(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(KEPT_BYTES);
+    bytes.shrink_to_fit();
+    bytes
 }
 
 /// A stable code for a request that got no whole answer.

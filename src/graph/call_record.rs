@@ -6,14 +6,15 @@
 
 use super::Outcome;
 use super::assemble::{self, Collection, Expansion};
-use super::client::{Client, Stop};
+use super::client::{Bounds, Client, Stop};
 use super::link::{self, Refused};
 use super::page::{self, Members};
-use super::throttle::RecordPace;
+use super::room::Room;
 use crate::call_id::CallId;
 use crate::error::Error;
 use reqwest::Url;
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tracing::{debug, warn};
 
 /// How often a record may change under our hands before it is left for a later run.
@@ -22,7 +23,7 @@ const RESTARTS: u32 = 3;
 /// Pages of one list; Graph's hold 60 sessions or 130 participants.
 const MAX_PAGES: usize = 2000;
 
-/// Empty pages with a next link, in a row.
+/// Pages in a row that add nothing and have a next link.
 const MAX_EMPTY_PAGES: usize = 20;
 
 /// One of the two lists of a record, and how it is asked for.
@@ -62,7 +63,9 @@ struct Begun {
 struct Fetch<'a> {
     client: &'a Client,
     id: CallId,
-    pace: RecordPace,
+    bounds: Bounds,
+    /// Bytes of the lists so far.
+    collected: AtomicUsize,
 }
 
 impl Client {
@@ -71,15 +74,32 @@ impl Client {
     /// # Errors
     /// What ends the run: access, or a token service that does not answer.
     pub async fn call_record(&self, id: CallId) -> Result<Outcome, Error> {
-        let fetch = Fetch { client: self, id, pace: RecordPace::new(self.settings()) };
+        self.call_record_in_room(id).await.map(|(outcome, _)| outcome)
+    }
+
+    /// As [`Client::call_record`], with what makes other large records wait: to be
+    /// dropped after the bytes of this one.
+    ///
+    /// # Errors
+    /// As [`Client::call_record`].
+    pub async fn call_record_in_room(&self, id: CallId) -> Result<(Outcome, Room), Error> {
+        let fetch = Fetch { client: self, id, bounds: self.bounds(), collected: AtomicUsize::new(0) };
+        let outcome = fetch.outcome().await?;
+        Ok((outcome, fetch.bounds.room))
+    }
+}
+
+impl Fetch<'_> {
+    async fn outcome(&self) -> Result<Outcome, Error> {
         for restart in 0..=RESTARTS {
             if restart > 0 {
-                debug!(call_id = %id, "the record changed while it was read; starting again");
+                debug!(call_id = %self.id, "the record changed while it was read; starting again");
             }
-            let stop = match fetch.pass().await {
+            self.collected.store(0, Ordering::Relaxed);
+            let stop = match self.pass().await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Pass::Stop(stop)) => stop,
-                Err(Pass::Changed) => match self.back_off(restart).await {
+                Err(Pass::Changed) => match self.client.back_off(restart).await {
                     Ok(()) => continue,
                     Err(stop) => stop,
                 },
@@ -91,9 +111,7 @@ impl Client {
         }
         Ok(Outcome::Unavailable { reason: "changing".to_owned() })
     }
-}
 
-impl Fetch<'_> {
     async fn pass(&self) -> Result<Outcome, Pass> {
         let (mut sessions, mut participants) = both(tokio::join!(self.begin(&SESSIONS), self.begin(&PARTICIPANTS)))?;
         let version = sessions.version;
@@ -106,19 +124,21 @@ impl Fetch<'_> {
         }
         let bytes = assemble::record(&sessions.expansion, &participants.expansion);
         if bytes.len() > self.client.settings().max_record_bytes {
-            return Err(too_large(bytes).into());
+            return Err(Stop::unusable("too-large", bytes).into());
         }
         Ok(Outcome::Record { bytes, version })
     }
 
     async fn begin(&self, list: &List) -> Result<Begun, Pass> {
-        let members = self.client.get(&self.url(None, Some(list.expand)), &self.pace).await?;
+        let members = self.client.get(&self.url(None, Some(list.expand)), &self.bounds).await?;
         self.check_id(&members)?;
         let version = self.version(&members)?;
         let next = members.next_link(list.name);
         let mut collection = None;
         if let Some(elements) = members.get(list.name).and_then(page::elements) {
-            collection.get_or_insert_with(Collection::default).append(&elements);
+            let collection = collection.get_or_insert_with(Collection::default);
+            collection.append(&elements);
+            self.collected.fetch_add(collection.size(), Ordering::Relaxed);
         }
         Ok(Begun { expansion: Expansion { members, list: list.name, collection }, version, next })
     }
@@ -142,14 +162,16 @@ impl Fetch<'_> {
                     let url = self.url(Some(list.name), list.own_query);
                     (pages, empty, by_own_url) = (0, 0, true);
                     seen = HashSet::from([url.to_string()]);
-                    begun.expansion.collection = None;
+                    let dropped = begun.expansion.collection.take();
+                    self.collected.fetch_sub(dropped.map_or(0, |c| c.size()), Ordering::Relaxed);
                     url
                 }
             };
-            let members = self.client.get(&url, &self.pace).await?;
-            let served = self.append(list, begun, &members)?;
+            let members = self.client.get(&url, &self.bounds).await?;
+            let added = self.append(list, begun, &members)?;
+            self.client.make_room(self.collected.load(Ordering::Relaxed).saturating_sub(1), &self.bounds).await?;
             pages += 1;
-            empty = if served == 0 { empty + 1 } else { 0 };
+            empty = if added == 0 { empty + 1 } else { 0 };
             match members.next_link(list.name) {
                 Some(next) => link = next,
                 None => return Ok(()),
@@ -157,7 +179,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Appends a further page; gives how many elements it served.
+    /// Appends a further page; gives how many elements it added.
     fn append(&self, list: &List, begun: &mut Begun, members: &Members) -> Result<usize, Pass> {
         // A page may be a record again, and must then be this one.
         let (elements, is_record) = match members.get(list.name) {
@@ -176,16 +198,19 @@ impl Fetch<'_> {
             return Err(Stop::unusable("page-without-list", members.to_json()).into());
         };
         let collection = begun.expansion.collection.get_or_insert_with(Collection::default);
+        let (size, length) = (collection.size(), collection.len());
         collection.append(&elements);
+        self.collected.fetch_add(collection.size() - size, Ordering::Relaxed);
+        let added = collection.len() - length;
         if collection.size() > self.client.settings().max_record_bytes {
-            return Err(too_large(begun.expansion.to_json()).into());
+            return Err(Stop::unusable("too-large", begun.expansion.to_json()).into());
         }
-        Ok(elements.len())
+        Ok(added)
     }
 
     /// Asks once more which version the record has.
     async fn close(&self, version: i64) -> Result<(), Pass> {
-        let members = self.client.get(&self.url(None, Some("$select=id,version")), &self.pace).await?;
+        let members = self.client.get(&self.url(None, Some("$select=id,version")), &self.bounds).await?;
         self.check_id(&members)?;
         if self.version(&members)? == version { Ok(()) } else { Err(Pass::Changed) }
     }
@@ -227,9 +252,4 @@ fn both<T>((left, right): (Result<T, Pass>, Result<T, Pass>)) -> Result<(T, T), 
         (Err(left), Err(right)) => Err(if weight(&right) > weight(&left) { right } else { left }),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
     }
-}
-
-fn too_large(mut bytes: Vec<u8>) -> Stop {
-    bytes.truncate(super::body::KEPT_BYTES);
-    Stop::unusable("too-large", bytes)
 }

@@ -6,6 +6,7 @@ use super::auth::{Tokens, Way};
 use super::body::{self, BodyError};
 use super::page::Members;
 use super::retry;
+use super::room::{Room, Rooms};
 use super::settings::{Settings, is_loopback};
 use super::throttle::{RecordPace, Throttle, check_deadline};
 use crate::clock::Clock;
@@ -56,6 +57,7 @@ struct Shared {
     fresh: reqwest::Client,
     tokens: Tokens,
     throttle: Throttle,
+    rooms: Rooms,
     requests: AtomicU64,
     throttled: AtomicU64,
 }
@@ -75,8 +77,14 @@ impl Stop {
     }
 
     pub(super) fn unusable(reason: impl ToString, bytes: Vec<u8>) -> Self {
-        Self::Settled(Outcome::Unusable { reason: reason.to_string(), bytes })
+        Self::Settled(Outcome::Unusable { reason: reason.to_string(), bytes: body::kept(bytes) })
     }
+}
+
+/// What the requests for one record keep to.
+pub(super) struct Bounds {
+    pace: RecordPace,
+    pub(super) room: Room,
 }
 
 /// How one attempt went.
@@ -86,6 +94,8 @@ enum Attempt {
     Unauthorized,
     /// Worth another attempt.
     Passing(Passing),
+    /// The answer has more bytes than the record has room for.
+    Crowded(usize),
 }
 
 /// A failure that may pass.
@@ -109,7 +119,7 @@ impl Attempt {
     }
 
     fn unusable(reason: impl Into<String>, bytes: Vec<u8>) -> Self {
-        Self::Settled(Outcome::Unusable { reason: reason.into(), bytes })
+        Self::Settled(Outcome::Unusable { reason: reason.into(), bytes: body::kept(bytes) })
     }
 }
 
@@ -144,6 +154,7 @@ impl Client {
                 fresh: build(0)?,
                 tokens: Tokens::new(&settings.auth)?,
                 throttle: Throttle::new(&settings),
+                rooms: Rooms::new(),
                 requests: AtomicU64::new(0),
                 throttled: AtomicU64::new(0),
                 clock,
@@ -185,6 +196,15 @@ impl Client {
         self.shared.throttle.concurrency()
     }
 
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { pace: RecordPace::new(&self.shared.settings), room: self.shared.rooms.small() }
+    }
+
+    /// Waits until the record has room for lists of `size` bytes.
+    pub(super) async fn make_room(&self, size: usize, record: &Bounds) -> Result<(), Stop> {
+        record.room.grow_beyond(size, self.deadline).await.map_err(Stop::unavailable)
+    }
+
     pub(super) fn settings(&self) -> &Settings {
         &self.shared.settings
     }
@@ -207,14 +227,14 @@ impl Client {
     }
 
     /// Gets the JSON object at `url`, which is the endpoint's.
-    pub(super) async fn get(&self, url: &Url, record: &RecordPace) -> Result<Members, Stop> {
+    pub(super) async fn get(&self, url: &Url, record: &Bounds) -> Result<Members, Stop> {
         let Shared { settings, tokens, throttle, .. } = &*self.shared;
         let mut token = tokens.get(&self.way()).await.map_err(Stop::Fatal)?;
         let (mut failures, mut waits, mut replaced, mut new_connection) = (0, 0, false, false);
         loop {
-            throttle.enter(record, self.deadline).await.map_err(Stop::unavailable)?;
+            throttle.enter(&record.pace, self.deadline).await.map_err(Stop::unavailable)?;
             let began = Instant::now();
-            let attempt = self.attempt(url, &token.header, new_connection, began).await;
+            let attempt = self.attempt(url, &token.header, new_connection, began, record.room.limit()).await;
             if !matches!(attempt, Attempt::Passing(_) | Attempt::Unauthorized) {
                 tokens.accepted(&token);
                 throttle.served();
@@ -226,6 +246,11 @@ impl Client {
                 Attempt::Unauthorized => {
                     token = tokens.replace(&token, &self.way()).await.map_err(Stop::Fatal)?;
                     replaced = true;
+                    continue;
+                }
+                // Asked for again once there is room: nobody waits with half an answer.
+                Attempt::Crowded(size) => {
+                    self.make_room(size, record).await?;
                     continue;
                 }
                 Attempt::Passing(failure) => failure,
@@ -252,7 +277,14 @@ impl Client {
     }
 
     /// Sends one request and reads its answer whole, within the time limit.
-    async fn attempt(&self, url: &Url, token: &HeaderValue, new_connection: bool, began: Instant) -> Attempt {
+    async fn attempt(
+        &self,
+        url: &Url,
+        token: &HeaderValue,
+        new_connection: bool,
+        began: Instant,
+        room: usize,
+    ) -> Attempt {
         let Shared { settings, http, fresh, .. } = &*self.shared;
         let request_id = Uuid::new_v4();
         let http = if new_connection { fresh } else { http };
@@ -260,7 +292,7 @@ impl Client {
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let limit = began + settings.request_timeout;
         let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
-        let attempt = match timeout_at(limit, self.exchange(request, began)).await {
+        let attempt = match timeout_at(limit, self.exchange(request, began, room)).await {
             Ok(attempt) => attempt,
             Err(_) => Attempt::broken("timeout"),
         };
@@ -275,12 +307,12 @@ impl Client {
             Attempt::Unauthorized => {
                 warn!(path = url.path(), client_request_id = %request_id, "Graph refused the token")
             }
-            Attempt::Served(_) | Attempt::Settled(_) => {}
+            Attempt::Served(_) | Attempt::Settled(_) | Attempt::Crowded(_) => {}
         }
         attempt
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder, began: Instant) -> Attempt {
+    async fn exchange(&self, request: reqwest::RequestBuilder, began: Instant, room: usize) -> Attempt {
         let failed = |error: &reqwest::Error| {
             warn!(cause = body::failure_cause(error), "no whole answer");
             Attempt::broken(body::failure_code(error))
@@ -293,15 +325,17 @@ impl Client {
         if status != StatusCode::OK {
             return self.refused(response, began).await;
         }
-        let body = match body::read(response, self.shared.settings.max_body_bytes).await {
+        let most = self.shared.settings.max_body_bytes;
+        let body = match body::read(response, most.min(room)).await {
             Ok(body) => body,
+            Err(BodyError::TooLarge(_)) if room < most => return Attempt::Crowded(room),
             Err(BodyError::TooLarge(start)) => return Attempt::unusable("too-large", start),
             Err(BodyError::Broken(error)) => return failed(&error),
         };
-        match json::checked(&body, self.shared.settings.max_body_bytes) {
+        match json::checked(&body, most) {
             Err(Unsafe::NotUtf8) => Attempt::passing("not-json"),
-            Err(Unsafe::TooDeep) => Attempt::unusable("too-deep", kept(body)),
-            Err(Unsafe::TooLarge { .. }) => Attempt::unusable("too-large", kept(body)),
+            Err(Unsafe::TooDeep) => Attempt::unusable("too-deep", body),
+            Err(Unsafe::TooLarge { .. }) => Attempt::unusable("too-large", body),
             Ok(text) => match Members::parse(text) {
                 None => Attempt::passing("not-json"),
                 Some(members) if members.is_error() => Attempt::passing("error-in-200"),
@@ -357,9 +391,4 @@ fn headers(token: &HeaderValue, request_id: Uuid) -> HeaderMap {
         headers.insert(CLIENT_REQUEST_ID, id);
     }
     headers
-}
-
-fn kept(mut body: Vec<u8>) -> Vec<u8> {
-    body.truncate(body::KEPT_BYTES);
-    body
 }

@@ -13,6 +13,7 @@ mod client;
 mod link;
 mod page;
 mod retry;
+mod room;
 mod settings;
 mod throttle;
 
@@ -21,6 +22,7 @@ mod tests;
 
 pub use client::{Client, Counts};
 pub use reqwest::Url;
+pub use room::Room;
 pub use secrecy::SecretString;
 pub use settings::{Auth, Settings};
 
@@ -49,7 +51,7 @@ pub enum Outcome {
         /// A stable code: `wrong-id`, `no-version`, `too-large`, `too-deep`, `foreign-next-link`,
         /// `page-loop`, `page-without-list`, `http-400`.
         reason: String,
-        /// What was served, for quarantine; large ones are cut, at 1 MiB.
+        /// What was served, for quarantine; its first 16 KiB.
         bytes: Vec<u8>,
     },
 }

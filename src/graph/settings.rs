@@ -51,7 +51,7 @@ impl Settings {
             request_timeout: Duration::from_secs(100),
             tries: 6,
             backoff_base: Duration::from_millis(500),
-            max_body_bytes: 64 << 20,
+            max_body_bytes: 32 << 20,
             max_record_bytes: 256 << 20,
             user_agent: concat!("callrec/", env!("CARGO_PKG_VERSION")).to_owned(),
         }

@@ -43,15 +43,6 @@ pub(super) fn html() -> Response<Body> {
     Response::builder().header(header::CONTENT_TYPE, "text/html").body(page).unwrap_or_default()
 }
 
-/// Half of a body, and then the end of the connection.
-pub(super) fn cut(whole: Value) -> Response<Body> {
-    let bytes = serde_json::to_vec(&whole).unwrap_or_default();
-    let half = bytes[..bytes.len() / 2].to_vec();
-    let chunks = [Ok(half), Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))];
-    let body = Body::from_stream(futures_util::stream::iter(chunks));
-    Response::builder().header(header::CONTENT_TYPE, "application/json").body(body).unwrap_or_default()
-}
-
 fn identified(mut response: Response<Body>, headers: &HeaderMap) -> Response<Body> {
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
         response.headers_mut().insert("request-id", id);

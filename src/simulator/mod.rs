@@ -8,13 +8,18 @@
 mod answer;
 mod faults;
 pub mod generator;
+mod hostile;
 mod list;
 mod log;
+mod pages;
 mod server;
 mod settings;
 mod store;
 mod throttle;
+mod token;
+mod wire;
 
+pub use faults::{Strike, TokenFault, fault_names};
 pub use log::write_notification_log;
 pub use server::{Counts, Simulator, start};
 pub use settings::Settings;

@@ -1,30 +1,28 @@
 //! The HTTP server.
 
 use super::answer;
-use super::faults::{self, Fault};
-use super::list;
+use super::faults::{self, Strike};
+use super::hostile::{self, AsksFor, Hold};
+use super::pages::{Asked, boxed};
 use super::settings::Settings;
-use super::store::{Store, Stored};
+use super::store::Store;
 use super::throttle::{Scope, Throttle};
+use super::wire::{Handle, Raw, Watch, Wires};
 use crate::clock::Clock;
 use crate::error::{Class, Error, Result};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, Method, Response, Uri};
 use reqwest::Url;
-use serde_json::{Value, json};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-const ROOT: &str = "/v1.0/communications/callRecords";
-const SESSIONS: usize = 60;
-const PARTICIPANTS: usize = 130;
-const TOKEN_SECONDS: u64 = 3599;
+pub(super) const ROOT: &str = "/v1.0/communications/callRecords";
 
 /// How often the simulator was asked for what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,27 +46,30 @@ pub struct Counts {
 }
 
 #[derive(Debug, Default)]
-struct Counters {
+pub(super) struct Counters {
     requests: AtomicU64,
-    records: AtomicU64,
-    pages: AtomicU64,
-    selects: AtomicU64,
-    lists: AtomicU64,
-    tokens: AtomicU64,
+    pub(super) records: AtomicU64,
+    pub(super) pages: AtomicU64,
+    pub(super) selects: AtomicU64,
+    pub(super) lists: AtomicU64,
+    pub(super) tokens: AtomicU64,
     throttled: AtomicU64,
     foreign: AtomicU64,
 }
 
-struct Shared {
-    settings: Settings,
-    clock: Clock,
-    base: String,
-    foreign: String,
-    store: Mutex<Store>,
+/// What all requests share.
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) base: String,
+    pub(super) foreign_port: u16,
+    pub(super) store: Mutex<Store>,
     throttle: Mutex<Throttle>,
     attempts: Mutex<HashMap<String, u32>>,
-    tokens: Mutex<HashSet<String>>,
-    counters: Counters,
+    /// Good tokens, and how often each was used.
+    pub(super) tokens: Mutex<HashMap<String, u64>>,
+    pub(super) counters: Counters,
+    watch: Arc<Watch>,
 }
 
 /// A running simulator; it stops when it is dropped.
@@ -95,23 +96,26 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
     let listener = TcpListener::bind(("127.0.0.1", settings.port)).await.map_err(fail)?;
     let elsewhere = TcpListener::bind(("127.0.0.1", 0)).await.map_err(fail)?;
     let base = format!("http://{}", listener.local_addr().map_err(fail)?);
-    let foreign = format!("http://{}", elsewhere.local_addr().map_err(fail)?);
+    let foreign_port = elsewhere.local_addr().map_err(fail)?.port();
     let store = Mutex::new(Store::open(&settings, clock)?);
     let shared = Arc::new(Shared {
         settings,
         clock,
         base,
-        foreign,
+        foreign_port,
         store,
         throttle: Mutex::default(),
         attempts: Mutex::default(),
         tokens: Mutex::default(),
         counters: Counters::default(),
+        watch: Arc::default(),
     });
     let router = Router::new().fallback(answer_one).with_state(shared.clone());
+    let router = router.into_make_service_with_connect_info::<Handle>();
+    let wires = Wires { listener, watch: shared.watch.clone() };
     let server = tokio::spawn(async move {
         // It ends only with the task.
-        let _ = axum::serve(listener, router).await;
+        let _ = axum::serve(wires, router).await;
     });
     let counted = shared.clone();
     let foreign = tokio::spawn(async move {
@@ -158,11 +162,10 @@ impl Simulator {
     /// A record appears, or a later version of one.
     ///
     /// # Errors
-    /// By class usage when the bytes are not JSON.
+    /// By class usage when the bytes are not JSON, or name an unknown fault.
     pub fn update(&self, record: &[u8]) -> Result<()> {
         let value = serde_json::from_slice(record).map_err(|e| Error::usage("The record is not JSON").because(e))?;
-        lock(&self.shared.store).add(value);
-        Ok(())
+        lock(&self.shared.store).add(value)
     }
 
     /// The ids of all records.
@@ -170,90 +173,70 @@ impl Simulator {
     pub fn ids(&self) -> Vec<String> {
         lock(&self.shared.store).ids()
     }
+
+    /// What strikes the record `id`.
+    #[must_use]
+    pub fn strike(&self, id: &str) -> Option<Strike> {
+        self.shared.strike(id)
+    }
+
+    /// When requests for records came; of many, the last million.
+    #[must_use]
+    pub fn arrivals(&self) -> Vec<Instant> {
+        self.shared.watch.arrivals()
+    }
+
+    /// When answers that asked for a wait were written whole, and for how long a
+    /// wait they asked.
+    #[must_use]
+    pub fn windows(&self) -> Vec<(Instant, Duration)> {
+        self.shared.watch.windows()
+    }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn answer_one(
     State(shared): State<Arc<Shared>>,
+    ConnectInfo(connection): ConnectInfo<Handle>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
+    let of_token = method == Method::POST && uri.path().ends_with("/oauth2/v2.0/token");
+    if !of_token {
+        shared.watch.arrived();
+    }
     if shared.settings.latency_ms > 0 {
         tokio::time::sleep(Duration::from_millis(shared.settings.latency_ms)).await;
     }
-    if method == Method::POST && uri.path().ends_with("/oauth2/v2.0/token") {
-        return shared.token(uri.path(), &body);
+    let mut response = if of_token {
+        shared.token(uri.path(), &body)
+    } else {
+        shared.counters.requests.fetch_add(1, Ordering::Relaxed);
+        // Big records are made and compressed beside the threads that serve.
+        let serve = move || shared.graph(&method, &uri, &headers);
+        tokio::task::spawn_blocking(serve).await.unwrap_or_default()
+    };
+    if let Some(Hold(time)) = response.extensions_mut().remove() {
+        tokio::time::sleep(time).await;
     }
-    shared.counters.requests.fetch_add(1, Ordering::Relaxed);
-    // Big records are made and compressed beside the threads that serve.
-    let serve = move || shared.graph(&method, &uri, &headers);
-    tokio::task::spawn_blocking(serve).await.unwrap_or_default()
-}
-
-/// A request for a record or one of its lists.
-struct Asked<'a> {
-    id: &'a str,
-    query: HashMap<String, String>,
-    headers: &'a HeaderMap,
-    attempt: u32,
-    url: String,
-}
-
-impl Asked<'_> {
-    fn skip(&self) -> usize {
-        self.query.get("$skiptoken").and_then(|s| s.parse().ok()).unwrap_or(0)
+    if let Some(raw) = response.extensions_mut().remove::<Raw>() {
+        connection.send(raw);
     }
-
-    fn size(&self, most: usize) -> usize {
-        let preferences = self.headers.get_all("prefer").iter().filter_map(|v| v.to_str().ok());
-        preferences
-            .flat_map(|p| p.split(','))
-            .filter_map(|p| p.trim().strip_prefix("odata.maxpagesize=")?.parse().ok())
-            .find(|size| (1..=most).contains(size))
-            .unwrap_or(most)
+    if let Some(AsksFor(wait)) = response.extensions_mut().remove() {
+        connection.asks_for(wait);
     }
+    response
 }
 
 impl Shared {
-    fn token(&self, path: &str, body: &[u8]) -> Response<Body> {
-        self.counters.tokens.fetch_add(1, Ordering::Relaxed);
-        let form: HashMap<String, String> = Url::parse(&format!("http://x/?{}", String::from_utf8_lossy(body)))
-            .map(|url| url.query_pairs().into_owned().collect())
-            .unwrap_or_default();
-        let is = |name: &str, value: &str| form.get(name).is_some_and(|given| given == value);
-        let refuse = |status: u16, error: &str, code: u32| {
-            let body = json!({"error": error, "error_description": format!("AADSTS{code}: The simulator says so."), "error_codes": [code]});
-            let builder = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
-            builder.body(Body::from(body.to_string())).unwrap_or_default()
-        };
-        if !path.starts_with(&format!("/{}/", self.settings.tenant_id)) {
-            return refuse(400, "invalid_request", 90002);
-        }
-        if !is("grant_type", "client_credentials") || !form.get("scope").is_some_and(|s| s.ends_with("/.default")) {
-            return refuse(400, "invalid_scope", 70011);
-        }
-        if !is("client_id", &self.settings.client_id.to_string()) {
-            return refuse(400, "unauthorized_client", 700_016);
-        }
-        if !is("client_secret", &self.settings.client_secret) {
-            return refuse(401, "invalid_client", 7_000_215);
-        }
-        let token = format!("simulated-{}", uuid::Uuid::new_v4());
-        lock(&self.tokens).insert(token.clone());
-        let body = json!({"token_type": "Bearer", "expires_in": TOKEN_SECONDS, "access_token": token});
-        let builder = Response::builder().header(header::CONTENT_TYPE, "application/json");
-        builder.body(Body::from(body.to_string())).unwrap_or_default()
-    }
-
-    fn is_authorised(&self, headers: &HeaderMap) -> bool {
-        let token =
-            headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
-        token.is_some_and(|token| lock(&self.tokens).contains(token))
+    pub(super) fn strike(&self, id: &str) -> Option<Strike> {
+        let hinted = lock(&self.store).get(id).and_then(|stored| stored.strike);
+        hinted.or_else(|| faults::of_record(&self.settings, id))
     }
 
     fn graph(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
@@ -280,193 +263,29 @@ impl Shared {
             self.settings.throttle.then(|| lock(&self.throttle).count(&scopes, Instant::now())).flatten()
         {
             self.counters.throttled.fetch_add(1, Ordering::Relaxed);
-            return retry_after(429, &format!("{:.3}", wait.as_secs_f64() + 0.001), headers);
+            let wait = wait + Duration::from_millis(1);
+            return hostile::asks_for(429, &format!("{:.3}", wait.as_secs_f64()), Some(wait), headers);
         }
-        let fault = self.settings.faults.then(|| faults::transient(self.settings.seed, &url, attempt)).flatten();
-        if let Some(answer) = fault.and_then(|fault| self.faulty(fault, headers)) {
+        let strike = parts.first().and_then(|id| self.strike(id));
+        let struck = strike.filter(|strike| strike.strikes(attempt));
+        if let Some(answer) = struck.and_then(|strike| self.instead(&strike, uri.path(), headers)) {
             return answer;
         }
         if !self.is_authorised(headers) {
             return answer::error(401, "InvalidAuthenticationToken", headers);
         }
-        let asked = |id| Asked { id, query: query.clone(), headers, attempt, url: url.clone() };
+        let asked = |id| Asked { id, query: &query, headers, strike, is_struck: struck.is_some(), url: &url };
         let answer = match parts.as_slice() {
             [] => self.list(&query, headers),
             [id] => self.record(&asked(id)),
-            [id, "sessions"] => self.sub_collection(&asked(id), "sessions", SESSIONS),
-            [id, "participants_v2"] => self.sub_collection(&asked(id), "participants_v2", PARTICIPANTS),
+            [id, name @ ("sessions" | "participants_v2")] => self.sub_collection(&asked(id), name),
             _ => Err(boxed(404, "ResourceNotFound", headers)),
         };
         match answer {
-            Ok(value) if fault == Some(Fault::Cut) => answer::cut(value),
-            Ok(value) => answer::ok(value, headers),
+            Ok(value) => {
+                struck.and_then(|strike| hostile::spoilt(&strike, &value)).unwrap_or_else(|| answer::ok(value, headers))
+            }
             Err(response) => *response,
         }
     }
-
-    /// The whole answer of a fault that hides the record.
-    fn faulty(&self, fault: Fault, headers: &HeaderMap) -> Option<Response<Body>> {
-        Some(match fault {
-            Fault::RetrySeconds => retry_after(429, "1", headers),
-            Fault::RetryFraction => retry_after(429, "0.128", headers),
-            Fault::RetryDate => {
-                let at = self.clock.now() + chrono::TimeDelta::seconds(1);
-                let mut response = retry_after(503, &httpdate::fmt_http_date(at.into()), headers);
-                if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(self.clock.now().into())) {
-                    response.headers_mut().insert(header::DATE, date);
-                }
-                response
-            }
-            Fault::Status(status) => answer::error(status, "ServiceUnavailable", headers),
-            Fault::Html => answer::html(),
-            Fault::ErrorIn200 => {
-                let mut response = answer::error(500, "InternalServerError", headers);
-                *response.status_mut() = axum::http::StatusCode::OK;
-                response
-            }
-            // Only the first token ends early: a token that was issued just now and
-            // is refused is another matter, which ends a run.
-            Fault::Expired if self.counters.tokens.load(Ordering::Relaxed) <= 1 => {
-                lock(&self.tokens).clear();
-                answer::error(401, "InvalidAuthenticationToken", headers)
-            }
-            Fault::Redirect => {
-                let mut response = answer::error(302, "Found", headers);
-                if let Ok(to) = HeaderValue::from_str(&self.foreign) {
-                    response.headers_mut().insert(header::LOCATION, to);
-                }
-                response
-            }
-            _ => return None,
-        })
-    }
-
-    fn stored(&self, asked: &Asked<'_>) -> Result<Stored, Refusal> {
-        let stored = lock(&self.store).get(asked.id);
-        let stored = stored.filter(|stored| stored.is_there(self.clock.now()));
-        let stored = stored.ok_or_else(|| Box::new(answer::error(404, "NotFound", asked.headers)))?;
-        match stored.status {
-            Some(status) => Err(boxed(status, "Refused", asked.headers)),
-            None => Ok(stored),
-        }
-    }
-
-    fn record(&self, asked: &Asked<'_>) -> Result<Value, Refusal> {
-        let stored = self.stored(asked)?;
-        let mut members = (*stored.members).clone();
-        let sessions = members.shift_remove("sessions");
-        let participants = members.shift_remove("participants_v2");
-        let context = format!("{}/v1.0/$metadata#communications/callRecords/$entity", self.base);
-        members.shift_insert(0, "@odata.context".to_owned(), json!(context));
-        if let Some(names) = asked.query.get("$select") {
-            self.counters.selects.fetch_add(1, Ordering::Relaxed);
-            answer::select(&mut members, names);
-            return Ok(Value::Object(members));
-        }
-        self.counters.records.fetch_add(1, Ordering::Relaxed);
-        let (name, list, size) = match asked.query.get("$expand").map(String::as_str) {
-            None => return Ok(Value::Object(members)),
-            Some("sessions($expand=segments)") => ("sessions", sessions, SESSIONS),
-            Some("sessions") => ("sessions", sessions.map(without_segments), SESSIONS),
-            Some("participants_v2") => ("participants_v2", participants, PARTICIPANTS),
-            Some(_) => return Err(boxed(400, "BadRequest", asked.headers)),
-        };
-        let fault =
-            self.settings.faults.then(|| faults::of_list(self.settings.seed, &asked.url, asked.attempt)).flatten();
-        if fault == Some(Fault::OtherVersion) {
-            members.insert("version".to_owned(), json!(stored.version - 1));
-        }
-        let Some(Value::Array(list)) = list else {
-            if let Some(other) = list {
-                members.insert(name.to_owned(), other);
-            }
-            return Ok(Value::Object(members));
-        };
-        let size = asked.size(size);
-        if list.len() > size {
-            let link = self.link(asked, name, size, fault);
-            members.insert(format!("{name}@odata.nextLink"), json!(link));
-        }
-        members.insert(format!("{name}@odata.context"), json!(format!("{}/v1.0/$metadata#{name}", self.base)));
-        members.insert(name.to_owned(), list.into_iter().take(size).collect());
-        Ok(Value::Object(members))
-    }
-
-    fn link(&self, asked: &Asked<'_>, name: &str, skip: usize, fault: Option<Fault>) -> String {
-        let expand = if name == "sessions" { "$expand=segments&" } else { "" };
-        let path = format!("{ROOT}/{}/{name}", asked.id);
-        match fault {
-            Some(Fault::BrokenLink) => {
-                format!("{}/v1.0/$metadata#communications/callRecords('{}')/{name}?$skiptoken=abc", self.base, asked.id)
-            }
-            Some(Fault::Loop) => format!("{}{}", self.base, asked.url),
-            Some(Fault::ForeignLink) => format!("{}{path}?{expand}$skiptoken={skip}", self.foreign),
-            Some(Fault::Overlap) => format!("{}{path}?{expand}$skiptoken={}", self.base, skip - 1),
-            Some(Fault::EmptyPage) => format!("{}{path}?{expand}empty=1&$skiptoken={skip}", self.base),
-            _ => format!("{}{path}?{expand}$skiptoken={skip}", self.base),
-        }
-    }
-
-    fn sub_collection(&self, asked: &Asked<'_>, name: &str, size: usize) -> Result<Value, Refusal> {
-        self.counters.pages.fetch_add(1, Ordering::Relaxed);
-        let stored = self.stored(asked)?;
-        let mut page = json!({"@odata.context": format!("{}/v1.0/$metadata#communications/callRecords('{}')/{name}", self.base, asked.id)});
-        let (skip, size) = (asked.skip(), asked.size(size));
-        if asked.query.contains_key("empty") {
-            page["value"] = json!([]);
-            page["@odata.nextLink"] = json!(self.link(asked, name, skip, None));
-            return Ok(page);
-        }
-        let list = stored.members.get(name).cloned().unwrap_or_else(|| json!([]));
-        let list =
-            if name == "sessions" && !asked.query.contains_key("$expand") { without_segments(list) } else { list };
-        let list = list.as_array().cloned().unwrap_or_default();
-        if list.len() > skip + size {
-            page["@odata.nextLink"] = json!(self.link(asked, name, skip + size, None));
-        }
-        page["value"] = list.into_iter().skip(skip).take(size).collect();
-        Ok(page)
-    }
-
-    fn list(&self, query: &HashMap<String, String>, headers: &HeaderMap) -> Result<Value, Refusal> {
-        self.counters.lists.fetch_add(1, Ordering::Relaxed);
-        let filter = query.get("$filter").map(String::as_str).unwrap_or_default();
-        let skip = query.get("$skiptoken").and_then(|s| s.parse().ok()).unwrap_or(0);
-        let page = list::page(&lock(&self.store), self.clock.now(), filter, skip, list::PAGE);
-        let Some((mut rows, more)) = page else { return Err(boxed(400, "BadRequest", headers)) };
-        if let Some(names) = query.get("$select") {
-            rows.iter_mut().filter_map(Value::as_object_mut).for_each(|row| answer::select(row, names));
-        }
-        let mut body = json!({"@odata.context": format!("{}/v1.0/$metadata#communications/callRecords", self.base), "value": rows});
-        if more {
-            let mut link = Url::parse(&format!("{}{ROOT}", self.base)).map_err(|_| boxed(500, "Link", headers))?;
-            link.query_pairs_mut()
-                .append_pair("$filter", filter)
-                .append_pair("$skiptoken", &(skip + list::PAGE).to_string());
-            body["@odata.nextLink"] = json!(link.as_str());
-        }
-        Ok(body)
-    }
-}
-
-/// An answer that is not the record.
-type Refusal = Box<Response<Body>>;
-
-fn boxed(status: u16, code: &str, headers: &HeaderMap) -> Refusal {
-    Box::new(answer::error(status, code, headers))
-}
-
-fn retry_after(status: u16, value: &str, headers: &HeaderMap) -> Response<Body> {
-    let mut response = answer::error(status, "TooManyRequests", headers);
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(header::RETRY_AFTER, value);
-    }
-    response
-}
-
-fn without_segments(mut sessions: Value) -> Value {
-    for session in sessions.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-        session.retain(|name, _| !name.starts_with("segments"));
-    }
-    sessions
 }

@@ -1,5 +1,6 @@
 //! What the simulator serves and how.
 
+use super::faults::TokenFault;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -21,8 +22,13 @@ pub struct Settings {
     pub now: Option<DateTime<Utc>>,
     /// Milliseconds before every answer.
     pub latency_ms: u64,
-    /// Whether answers have a mix of faults that pass.
+    /// Whether one record in three has a fault that passes after one or two attempts.
     pub faults: bool,
+    /// Whether half of those, and records with faults that never pass, never
+    /// come right.
+    pub lasting_faults: bool,
+    /// What is wrong with the token service.
+    pub token_fault: Option<TokenFault>,
     /// Whether the published limits are kept.
     pub throttle: bool,
     /// The port on loopback; 0 is a free one.
@@ -50,6 +56,8 @@ impl Default for Settings {
             now: None,
             latency_ms: 0,
             faults: false,
+            lasting_faults: false,
+            token_fault: None,
             throttle: true,
             port: 0,
             tenant_id: Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111),

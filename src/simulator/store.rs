@@ -1,10 +1,13 @@
 //! The records that the simulator has, by id.
 //!
 //! A record in a file may have the member `@callrec.simulator`, which is not
-//! served: `{"status": 403}` refuses it, `{"available_at": "…"}` says from when
-//! on it is there, `{"raw_id": "…"}` under which id it is served, and
-//! `{"start": "…"}` when it began if the record itself does not tell.
+//! served: `{"status": 403}` refuses it, `{"fault": "reset"}` strikes it with that
+//! fault, with `"times": 2` only so often at each of its URLs,
+//! `{"available_at": "…"}` says from when on it is there, `{"raw_id": "…"}` under
+//! which id it is served, and `{"start": "…"}` when it began if the record itself
+//! does not tell.
 
+use super::faults::Strike;
 use super::generator;
 use super::settings::Settings;
 use crate::clock::Clock;
@@ -28,6 +31,7 @@ pub(super) struct Stored {
     pub(super) end: DateTime<Utc>,
     available_at: DateTime<Utc>,
     pub(super) status: Option<u16>,
+    pub(super) strike: Option<Strike>,
 }
 
 impl Stored {
@@ -41,6 +45,7 @@ impl Stored {
             version: members.get("version").and_then(Value::as_i64).unwrap_or(1),
             available_at: instant(hints.get("available_at")).unwrap_or(end),
             status: hints.get("status").and_then(Value::as_u64).and_then(|s| u16::try_from(s).ok()),
+            strike: strike(&hints),
             members: Arc::new(members),
             start,
             end,
@@ -52,6 +57,11 @@ impl Stored {
     pub(super) fn is_there(&self, now: DateTime<Utc>) -> bool {
         now >= self.available_at && now <= self.end + RETENTION
     }
+}
+
+fn strike(hints: &Value) -> Option<Strike> {
+    let times = hints.get("times").and_then(Value::as_u64).and_then(|times| u32::try_from(times).ok());
+    hints.get("fault").and_then(Value::as_str).and_then(|name| Strike::named(name, times))
 }
 
 /// All records.
@@ -67,7 +77,7 @@ impl Store {
         if let Some(directory) = &settings.records {
             for path in crate::files::list(directory)? {
                 for value in read(&path)? {
-                    store.add(value);
+                    store.add(value)?;
                 }
             }
             if store.records.is_empty() {
@@ -84,15 +94,25 @@ impl Store {
     }
 
     /// Adds a record; a lower version than the present one is not served.
-    pub(super) fn add(&mut self, value: Value) {
-        let Value::Object(members) = value else { return };
-        let Some((id, stored)) = Stored::new(members) else { return };
+    ///
+    /// # Errors
+    /// By class usage when it names an unknown fault.
+    pub(super) fn add(&mut self, value: Value) -> Result<()> {
+        let Value::Object(members) = value else { return Ok(()) };
+        let hints = members.get(HINTS).unwrap_or(&Value::Null);
+        if hints.get("fault").is_some() && strike(hints).is_none() {
+            let names: Vec<&str> = super::faults::fault_names().map(|(name, _)| name).collect();
+            return Err(Error::usage(format!("A record names an unknown fault in {HINTS}"))
+                .hint(format!("known faults are {}", names.join(", "))));
+        }
+        let Some((id, stored)) = Stored::new(members) else { return Ok(()) };
         match self.records.get(&id) {
             Some(present) if present.version > stored.version => {}
             _ => {
                 self.records.insert(id, stored);
             }
         }
+        Ok(())
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Stored> {

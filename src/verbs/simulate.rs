@@ -16,6 +16,7 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         now: flags.now,
         latency_ms: flags.latency_ms,
         faults: flags.faults,
+        lasting_faults: flags.lasting_faults,
         port: flags.port,
         max_sessions: flags.max_sessions.unwrap_or(defaults.max_sessions),
         ..defaults

@@ -248,6 +248,10 @@ pub fn without_zone(batch: &arrow::array::RecordBatch, name: &str) -> arrow::arr
     }
 }
 
+pub fn overwrite(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+}
+
 pub fn visit(directory: &Path, each: &mut dyn FnMut(&Path)) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     let mut paths: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
