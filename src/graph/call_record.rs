@@ -86,6 +86,9 @@ impl Client {
             };
             return match stop {
                 Stop::Fatal(error) => Err(error),
+                Stop::Settled(Outcome::Unusable { reason, bytes }) => {
+                    Ok(Outcome::Unusable { reason, bytes: self.redacted(&bytes) })
+                }
                 Stop::Settled(outcome) => Ok(outcome),
             };
         }
