@@ -219,7 +219,7 @@ impl Run<'_> {
             collected.skipped.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
         for gap in &collected.gaps {
             self.has_gap = true;
-            tracing::error!(file = %gap.file.display(), "a part of this log was not read and is not found any more: calls that only it names are missing");
+            tracing::error!(file = %gap.file.display(), reason = gap.reason.code(), "a part of this log was not read and is not found any more: calls that only it names are missing");
         }
     }
 

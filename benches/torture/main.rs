@@ -1,7 +1,7 @@
-//! The evidence behind docs/reliability.md: kills, failing system calls and
-//! power loss against the release binary.
+//! The evidence behind docs/reliability.md: kills, rotating logs, failing system
+//! calls and power loss against the release binary.
 //!
-//! `cargo bench --bench torture -- PART…`, parts `kills`, `syscalls`, `power`,
+//! `cargo bench --bench torture -- PART…`, parts `kills`, `logs`, `syscalls`, `power`,
 //! `mutations`; `make torture` runs all and writes docs/torture.md. Ends with 1 if anything
 //! was lost, doubled, torn or wedged.
 #![allow(
@@ -15,14 +15,17 @@
 )]
 
 mod kills;
+mod logs;
 mod power;
+#[path = "../../tests/support/rotating.rs"]
+mod rotating;
 mod scenario;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod syscalls;
 mod trace;
 
-const PARTS: [&str; 4] = ["kills", "syscalls", "power", "mutations"];
+const PARTS: [&str; 5] = ["kills", "logs", "syscalls", "power", "mutations"];
 
 fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
@@ -34,6 +37,9 @@ fn main() {
     println!("Made by `make torture`; do not edit. What the parts do and promise stands in reliability.md.\n");
     if wanted("kills") {
         faults += kills::report();
+    }
+    if wanted("logs") {
+        faults += logs::report();
     }
     if wanted("syscalls") {
         faults += syscalls::report();
