@@ -1,131 +1,27 @@
-//! Everything that can be wrong with the files of the notification log, one row
-//! each: how the run ends, what it exports, what it refuses and why.
+//! What can stand in the notification log, one row each: how the run ends, what it
+//! exports, what it refuses and why.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "tests fail by panics and damage files as they like"
 )]
 
 #[path = "support/odd.rs"]
 mod odd;
+#[path = "support/phases.rs"]
+mod phases;
 mod support;
 
 use odd::{Odd, whole};
+use phases::LOG;
+use phases::{Phase, call, cut, exports, graph, line, play, raw, refuses};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
 use std::sync::atomic::{AtomicI64, Ordering};
-use support::{Graph, Place, STATE, call_id, days_ago, notification, record};
-
-const LOG: &str = "events.jsonl";
-
-/// What one run does.
-#[derive(Default)]
-struct Expected {
-    code: i32,
-    exported: u64,
-    /// Reasons of what newly is in quarantine.
-    refused: &'static [&'static str],
-    gap: bool,
-    /// A part of stderr.
-    says: &'static str,
-}
-
-/// What is done to the log, and what the run after it does.
-type Phase = (fn(&Place), Expected);
-
-fn exports(exported: u64) -> Expected {
-    Expected { exported, ..Expected::default() }
-}
-
-fn refuses(exported: u64, refused: &'static [&'static str]) -> Expected {
-    Expected { code: 3, exported, refused, ..Expected::default() }
-}
-
-fn gap(exported: u64) -> Expected {
-    Expected { code: 3, exported, gap: true, says: "is not found any more", ..Expected::default() }
-}
-
-fn ends(code: i32, says: &'static str) -> Expected {
-    Expected { code, says, ..Expected::default() }
-}
-
-fn line(n: u32) -> String {
-    format!("{}\n", json!({"value": [notification(&call_id(n), STATE)]}))
-}
-
-/// Appends a line with a notification of call `n`.
-fn call(place: &Place, n: u32) {
-    place.append(&line(n));
-}
-
-fn raw(place: &Place, bytes: &[u8]) {
-    fs::OpenOptions::new().create(true).append(true).open(place.path(LOG)).unwrap().write_all(bytes).unwrap();
-}
-
-fn cut(place: &Place, keep: u64) {
-    fs::OpenOptions::new().write(true).open(place.path(LOG)).unwrap().set_len(keep).unwrap();
-}
-
-fn rename(place: &Place, from: &str, to: &str) {
-    fs::rename(place.path(from), place.path(to)).unwrap();
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn fifo(place: &Place, name: &str) {
-    assert!(Command::new("mkfifo").arg(place.path(name)).status().unwrap().success());
-}
-
-/// Runs the phases one after the other on one place; then nothing may be left
-/// to do, and the dataset is sound.
-fn play(graph: &Graph, name: &str, config: &str, phases: Vec<Phase>) {
-    let place = Place::new(&graph.endpoint(), "");
-    let text = fs::read_to_string(place.config()).unwrap();
-    fs::write(place.config(), text.replace("[graph]\n", &format!("{config}\n[graph]\n"))).unwrap();
-    let mut quarantined = 0;
-    let last = phases.len() - 1;
-    for (number, (prepare, expected)) in phases.into_iter().enumerate() {
-        prepare(&place);
-        let what = format!("{name}, run {number}");
-        let ended = place.callrec(&["run"]);
-        assert_eq!(ended.code, expected.code, "{what}: {}{}", ended.stdout, ended.stderr);
-        let summary = ended.summary();
-        assert_eq!(summary["exported_new"], expected.exported, "{what}: {summary}\n{}", ended.stderr);
-        assert_eq!(ended.stderr.contains("is not found any more"), expected.gap, "{what}: {}", ended.stderr);
-        assert!(ended.stderr.contains(expected.says), "{what}: {}", ended.stderr);
-        let listed = place.callrec(&["quarantine", "list", "--format", "json"]);
-        let items: Vec<Value> = serde_json::from_str(listed.stdout.trim()).unwrap_or_default();
-        let reasons: Vec<&str> = items[quarantined..].iter().map(|item| item["reason"].as_str().unwrap()).collect();
-        assert_eq!(reasons, expected.refused, "{what}");
-        assert!(items.iter().all(|item| item["file"].as_str().is_some_and(|f| f.contains(LOG))), "{what}: {items:?}");
-        quarantined = items.len();
-        if number == last && expected.code <= 3 {
-            let again = place.callrec(&["run"]).expect(0).summary();
-            assert_eq!(
-                (&again["notifications_read"], &again["files_written"]),
-                (&json!(0), &json!(0)),
-                "{what}: {again}"
-            );
-            place.callrec(&["verify"]).expect(0);
-        }
-    }
-}
-
-fn graph() -> Graph {
-    let graph = Graph::empty();
-    for n in 1..=9 {
-        graph.put(&record(&call_id(n), 1, days_ago(1), 1));
-    }
-    graph
-}
+use support::{Place, STATE, call_id, days_ago, notification, record};
 
 #[test]
 fn lines_of_every_kind() {
@@ -294,7 +190,7 @@ fn lines_of_every_kind() {
             vec![
                 (|place| raw(place, &line(1).as_bytes()[..1]), exports(0)),
                 (|place| raw(place, &line(1).as_bytes()[1..90]), exports(0)),
-                (|place| raw(place, line(1).trim_end()[90..].as_bytes()), exports(1)),
+                (|place| raw(place, &line(1).trim_end().as_bytes()[90..]), exports(1)),
                 (|place| raw(place, format!("\n{}", line(2)).as_bytes()), exports(1)),
             ],
         ),
@@ -303,253 +199,6 @@ fn lines_of_every_kind() {
     for (name, config, phases) in rows {
         play(&graph, name, config, phases);
     }
-}
-
-#[test]
-fn files_that_are_moved_cut_packed_and_swapped() {
-    let rows: Vec<(&str, Vec<Phase>)> = vec![
-        (
-            "renamed, the writer going on in the old file for a while",
-            vec![
-                (|place| call(place, 1), exports(1)),
-                (
-                    |place| {
-                        call(place, 2);
-                        rename(place, LOG, "events.jsonl.1");
-                        fs::OpenOptions::new()
-                            .append(true)
-                            .open(place.path("events.jsonl.1"))
-                            .unwrap()
-                            .write_all(line(3).as_bytes())
-                            .unwrap();
-                        call(place, 4);
-                    },
-                    exports(3),
-                ),
-            ],
-        ),
-        (
-            "copied and cut",
-            vec![
-                (|place| call(place, 1), exports(1)),
-                (
-                    |place| {
-                        call(place, 2);
-                        fs::copy(place.path(LOG), place.path("events.jsonl.1")).unwrap();
-                        cut(place, 0);
-                        call(place, 3);
-                    },
-                    exports(2),
-                ),
-            ],
-        ),
-        (
-            "cut to nothing, with a line unread",
-            vec![
-                (|place| call(place, 1), exports(1)),
-                (
-                    |place| {
-                        call(place, 2);
-                        cut(place, 0);
-                    },
-                    gap(0),
-                ),
-                (|place| call(place, 3), exports(1)),
-            ],
-        ),
-        (
-            "cut to nothing and longer than before at the next run",
-            vec![
-                (|place| call(place, 1), exports(1)),
-                (
-                    |place| {
-                        call(place, 2);
-                        cut(place, 0);
-                        [3, 4, 5].iter().for_each(|n| call(place, *n));
-                    },
-                    gap(3),
-                ),
-            ],
-        ),
-        (
-            "packed with gzip after a rotation, two packs in one file",
-            vec![
-                (|place| call(place, 1), exports(1)),
-                (
-                    |place| {
-                        call(place, 2);
-                        let packed = [gzip(line(1).as_bytes()), gzip(line(2).as_bytes())].concat();
-                        fs::write(place.path("events.jsonl.1.gz"), packed).unwrap();
-                        fs::remove_file(place.path(LOG)).unwrap();
-                        call(place, 3);
-                    },
-                    exports(2),
-                ),
-            ],
-        ),
-        (
-            "packed with zstd after a rotation, half of it there at first",
-            vec![
-                (|place| call(place, 1), exports(1)),
-                (
-                    |place| {
-                        call(place, 2);
-                        rename(place, LOG, "events.jsonl.1");
-                        let packed = zstd::encode_all(&fs::read(place.path("events.jsonl.1")).unwrap()[..], 3).unwrap();
-                        fs::write(place.path("events.jsonl.1.zst"), &packed[..packed.len() / 2]).unwrap();
-                        call(place, 3);
-                    },
-                    exports(2),
-                ),
-                (
-                    |place| {
-                        let packed = zstd::encode_all(&fs::read(place.path("events.jsonl.1")).unwrap()[..], 3).unwrap();
-                        fs::write(place.path("events.jsonl.1.zst"), packed).unwrap();
-                        fs::remove_file(place.path("events.jsonl.1")).unwrap();
-                    },
-                    exports(0),
-                ),
-                (|place| fs::remove_file(place.path("events.jsonl.1.zst")).unwrap(), exports(0)),
-            ],
-        ),
-        (
-            "a damaged pack",
-            vec![(
-                |place| {
-                    let mut packed = gzip(format!("{}{}", line(1), line(2)).as_bytes());
-                    let end = packed.len();
-                    packed[end - 6] ^= 0xff;
-                    fs::write(place.path("events.jsonl.1.gz"), packed).unwrap();
-                    call(place, 3);
-                },
-                refuses(3, &["damaged-archive"]),
-            )],
-        ),
-        (
-            "deleted and made anew, perhaps with the same inode",
-            vec![
-                (|place| call(place, 1), exports(1)),
-                (
-                    |place| {
-                        fs::remove_file(place.path(LOG)).unwrap();
-                        [2, 3].iter().for_each(|n| call(place, *n));
-                    },
-                    gap(2),
-                ),
-            ],
-        ),
-        (
-            "a link that is swapped to another file",
-            vec![
-                (
-                    |place| {
-                        fs::write(place.path("a.log"), line(1)).unwrap();
-                        symlink(place.path("a.log"), place.path(LOG)).unwrap();
-                    },
-                    exports(1),
-                ),
-                (
-                    |place| {
-                        fs::write(place.path("b.log"), line(2)).unwrap();
-                        symlink(place.path("b.log"), place.path("swap")).unwrap();
-                        rename(place, "swap", LOG);
-                    },
-                    gap(1),
-                ),
-                (|place| call(place, 3), exports(1)),
-            ],
-        ),
-        (
-            "gone, and back again",
-            vec![
-                (|place| call(place, 1), exports(1)),
-                (|place| rename(place, LOG, "elsewhere"), gap(0)),
-                (
-                    |place| {
-                        rename(place, "elsewhere", LOG);
-                        call(place, 2);
-                    },
-                    exports(1),
-                ),
-            ],
-        ),
-    ];
-    let graph = graph();
-    for (name, phases) in rows {
-        play(&graph, name, "", phases);
-    }
-}
-
-#[test]
-fn what_is_no_log_at_all() {
-    let rows: Vec<(&str, &str, Vec<Phase>)> = vec![
-        ("a FIFO", "", vec![(|place| fifo(place, LOG), ends(78, "no regular file"))]),
-        (
-            "a FIFO beside the log",
-            "",
-            vec![(
-                |place| {
-                    call(place, 1);
-                    fifo(place, "events.jsonl.pipe");
-                },
-                ends(78, "events.jsonl.pipe"),
-            )],
-        ),
-        (
-            "a link to a device",
-            "",
-            vec![(|place| symlink("/dev/zero", place.path(LOG)).unwrap(), ends(78, "no regular file"))],
-        ),
-        ("a link to itself", "", vec![(|place| symlink(LOG, place.path(LOG)).unwrap(), ends(74, LOG))]),
-        ("a link to nothing", "", vec![(|place| symlink("nowhere", place.path(LOG)).unwrap(), exports(0))]),
-        (
-            "a directory with a log of that name in it",
-            "",
-            vec![(
-                |place| {
-                    fs::create_dir(place.path(LOG)).unwrap();
-                    fs::write(place.path(LOG).join("inner"), line(1)).unwrap();
-                },
-                exports(0),
-            )],
-        ),
-        ("nothing", "", vec![(|_| (), exports(0)), (|place| call(place, 1), exports(1))]),
-        (
-            "a hole of 1 GiB and a line after it",
-            "max_line_bytes = 4096",
-            vec![
-                (
-                    |place| {
-                        call(place, 1);
-                        cut(place, 1 << 30);
-                    },
-                    exports(1),
-                ),
-                (|place| call(place, 2), exports(1)),
-            ],
-        ),
-    ];
-    let graph = graph();
-    for (name, config, phases) in rows {
-        play(&graph, name, config, phases);
-    }
-}
-
-#[test]
-fn a_log_that_may_not_be_read_is_named_and_read_once_it_may() {
-    let graph = graph();
-    let place = Place::new(&graph.endpoint(), "");
-    call(&place, 1);
-    let mode = |mode| fs::set_permissions(place.path(LOG), fs::Permissions::from_mode(mode)).unwrap();
-    mode(0);
-    if fs::File::open(place.path(LOG)).is_ok() {
-        // Nothing is closed to this user.
-        return;
-    }
-    let ended = place.callrec(&["run"]).expect(74);
-    assert!(ended.stderr.contains(LOG) && ended.stderr.contains("let the user"), "{}", ended.stderr);
-    mode(0o400);
-    assert_eq!(place.callrec(&["run"]).expect(0).summary()["exported_new"], 1);
 }
 
 #[test]

@@ -127,6 +127,8 @@ struct Shared<'a> {
     /// The writer shall open the log anew.
     reopen: AtomicBool,
     ended: AtomicU32,
+    /// Copies that ended within a line, and were removed with their torn end.
+    torn: AtomicU32,
     stop: AtomicBool,
 }
 
@@ -135,7 +137,7 @@ fn live(seeds: u64, runs: u64) -> u64 {
         "With a thread that writes, one that rotates and packs, and runs that do not wait for either, {runs} runs per seed:\n"
     );
     println!(
-        "| seed | calls | renames | copytruncates | packs | runs | cut between copy and cut, not exported | gaps reported | of them without any cut | lost otherwise |"
+        "| seed | calls | renames | copytruncates | packs | runs | cut between copy and cut, not exported | gaps reported | of them without a cut or a torn copy | lost otherwise |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     let outcomes = crate::side_by_side(&(1..=seeds).collect::<Vec<_>>(), |seed| at_once(*seed, runs));
@@ -175,6 +177,7 @@ fn at_once(seed: u64, runs: u64) -> (Outcome, u32) {
         granted: AtomicU32::new(20),
         reopen: AtomicBool::new(false),
         ended: AtomicU32::new(0),
+        torn: AtomicU32::new(0),
         stop: AtomicBool::new(false),
     };
     fs::write(shared.directory.join(LOG), "").unwrap();
@@ -189,7 +192,7 @@ fn at_once(seed: u64, runs: u64) -> (Outcome, u32) {
             shared.ended.fetch_add(1, Ordering::SeqCst);
             if ended.stderr.contains("is not found any more") {
                 outcome.gaps += 1;
-                let cut = cut.lock().unwrap().len();
+                let cut = cut.lock().unwrap().len() + shared.torn.load(Ordering::SeqCst) as usize;
                 if cut == seen {
                     needless += 1;
                     eprintln!("seed {seed}, run {}: a gap without a cut: {}", outcome.runs, ended.stderr.trim());
@@ -249,6 +252,7 @@ fn write(shared: &Shared<'_>, dice: &mut Dice) {
 struct Rotated {
     name: String,
     read_after: u32,
+    torn: bool,
 }
 
 fn rotate(shared: &Shared<'_>, dice: &mut Dice, cut: &Mutex<BTreeSet<u32>>) -> BTreeMap<Step, u32> {
@@ -258,22 +262,22 @@ fn rotate(shared: &Shared<'_>, dice: &mut Dice, cut: &Mutex<BTreeSet<u32>>) -> B
     while !shared.stop.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(5 + dice.below(60)));
         let step = [Step::Rename, Step::CopyTruncate, Step::Gzip, Step::Zstd][usize::try_from(dice.below(4)).unwrap()];
-        let runs = shared.ended.load(Ordering::SeqCst);
         match step {
             // The writer is still in the file that was renamed last.
             Step::Rename | Step::CopyTruncate if shared.reopen.load(Ordering::SeqCst) => continue,
             Step::Rename => {
-                shift(&path, &mut rotated, runs);
+                shift(&path, &mut rotated, shared);
                 fs::rename(path(LOG), path(&rotated[0].name)).unwrap();
                 fs::OpenOptions::new().create(true).append(true).open(path(LOG)).unwrap();
                 shared.reopen.store(true, Ordering::SeqCst);
             }
             Step::CopyTruncate => {
-                shift(&path, &mut rotated, runs);
+                shift(&path, &mut rotated, shared);
                 let copied = usize::try_from(fs::copy(path(LOG), path(&rotated[0].name)).unwrap()).unwrap();
                 std::thread::sleep(Duration::from_millis(dice.below(3)));
                 let _writing = shared.writing.lock().unwrap();
                 let bytes = fs::read(path(LOG)).unwrap();
+                rotated[0].torn = bytes[..copied].last().is_some_and(|byte| *byte != b'\n');
                 let whole = bytes[..copied].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
                 cut.lock().unwrap().extend(numbers(&bytes[whole..]));
                 fs::OpenOptions::new().write(true).open(path(LOG)).unwrap().set_len(0).unwrap();
@@ -290,9 +294,12 @@ fn rotate(shared: &Shared<'_>, dice: &mut Dice, cut: &Mutex<BTreeSet<u32>>) -> B
 }
 
 /// Makes `.1` free, and removes what is old and read.
-fn shift(path: &impl Fn(&str) -> PathBuf, rotated: &mut Vec<Rotated>, runs: u32) {
+fn shift(path: &impl Fn(&str) -> PathBuf, rotated: &mut Vec<Rotated>, shared: &Shared<'_>) {
+    let runs = shared.ended.load(Ordering::SeqCst);
     while rotated.len() >= 6 && rotated.last().is_some_and(|oldest| oldest.read_after < runs) {
-        fs::remove_file(path(&rotated.pop().unwrap().name)).unwrap();
+        let oldest = rotated.pop().unwrap();
+        shared.torn.fetch_add(u32::from(oldest.torn), Ordering::SeqCst);
+        fs::remove_file(path(&oldest.name)).unwrap();
     }
     for (position, one) in rotated.iter_mut().enumerate().rev() {
         let packed = [".gz", ".zst"].into_iter().find(|ending| one.name.ends_with(ending)).unwrap_or_default();
@@ -300,7 +307,7 @@ fn shift(path: &impl Fn(&str) -> PathBuf, rotated: &mut Vec<Rotated>, runs: u32)
         fs::rename(path(&one.name), path(&new)).unwrap();
         one.name = new;
     }
-    rotated.insert(0, Rotated { name: format!("{LOG}.1"), read_after: runs + 3 });
+    rotated.insert(0, Rotated { name: format!("{LOG}.1"), read_after: runs + 3, torn: false });
 }
 
 fn pack(path: &impl Fn(&str) -> PathBuf, name: &mut String, zstd: bool) {

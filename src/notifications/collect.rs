@@ -130,7 +130,10 @@ fn settle(new: &mut LogCursor, old: Option<&LogCursor>, index: usize, files: &[F
         new.base = base(&file.path);
     }
     let behind = files.iter().any(|other| other.path.to_string_lossy() == new.base && other.path != file.path);
-    new.rotated = packed || renamed || behind;
+    // What bears the log's own name is written to, even if its inode was once
+    // that of a rotated log.
+    let current = file.path.to_string_lossy() == new.base;
+    new.rotated = packed || !current && (renamed || behind);
     let newer =
         files.iter().any(|other| other.path.parent() == file.path.parent() && other.stat.modified > file.stat.modified);
     new.quiet = newer && old.is_some_and(|old| old.untouched(&file.stat) && old.offset == new.offset);

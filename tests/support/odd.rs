@@ -1,6 +1,12 @@
 //! A server that answers as a test wants, byte for byte, and notes what it was
 //! asked. Tokens are granted, unless the test answers for them too.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test binary uses another part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    reason = "every test binary uses another part"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
