@@ -1,8 +1,8 @@
 //! The local file system: the only place that makes, renames and syncs files.
 //!
-//! Every file gets its mode whatever the umask is, nothing that exists is
-//! followed or overwritten by surprise, and what must survive a power loss is
-//! synced together with its directory.
+//! Every file gets its mode whatever the umask is, no link is followed and no FIFO
+//! waited for below the root, nothing that exists is overwritten by surprise, and
+//! what must survive a power loss is synced together with its directory.
 
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
@@ -43,6 +43,104 @@ fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets an open neither follow a link nor wait for the other end of a FIFO, and
+/// gives what it makes no more than `mode` from the first moment on.
+#[cfg(unix)]
+fn careful(options: &mut OpenOptions, mode: u32) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).mode(mode)
+}
+
+#[cfg(not(unix))]
+fn careful(options: &mut OpenOptions, _mode: u32) -> &mut OpenOptions {
+    options
+}
+
+#[cfg(unix)]
+fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(mode).create(path)
+}
+
+#[cfg(not(unix))]
+fn make_directory(path: &Path, _mode: u32) -> io::Result<()> {
+    fs::create_dir(path)
+}
+
+#[cfg(unix)]
+fn names(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(metadata)
+}
+
+#[cfg(not(unix))]
+fn names(_metadata: &fs::Metadata) -> u64 {
+    1
+}
+
+/// The error for what callrec would not have made.
+fn planted(path: &Path, what: &str) -> Error {
+    Error::config(format!("{} is {what}", path.display()))
+        .hint("callrec makes none below the output root: find out who did, take it away and run again")
+}
+
+/// Opens what must be a regular file under its own name.
+fn open_plain(options: &mut OpenOptions, mode: u32, path: &Path, action: &str) -> Result<Option<File>> {
+    let file = match careful(options, mode).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink()) => {
+            return Err(planted(path, "a symbolic link"));
+        }
+        Err(e) => return Err(Error::io(action, path, e)),
+    };
+    let metadata = file.metadata().map_err(|e| Error::io(action, path, e))?;
+    if !metadata.is_file() {
+        return Err(planted(path, "no regular file"));
+    }
+    Ok(Some(file))
+}
+
+fn missing() -> io::Error {
+    io::Error::from(io::ErrorKind::NotFound)
+}
+
+/// Refuses what is there and is no real directory: a link would lead writes and
+/// removals out of the dataset.
+///
+/// # Errors
+/// By class configuration when it is something else; any failure of the file
+/// system but that it is missing.
+pub fn check_directory(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(metadata) if metadata.is_symlink() => Err(planted(path, "a symbolic link")),
+        Ok(_) => Err(planted(path, "no directory")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("look at", path, e)),
+    }
+}
+
+/// Takes a directory that others may enter, as a copy or a restored backup may
+/// be, from them again.
+///
+/// # Errors
+/// Any failure of the file system but that it is missing.
+pub fn make_private(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_dir() && metadata.permissions().mode() & 0o077 != 0 => {
+                set_mode(path, PRIVATE.directory).map_err(|e| Error::io("set the mode of", path, e))?;
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("look at", path, e)),
+            _ => {}
+        }
+    }
+    let _ = path;
+    Ok(())
+}
+
 /// Makes `path` and what is missing above it, each with the directory's mode,
 /// and syncs every new entry into its parent.
 ///
@@ -54,7 +152,7 @@ pub fn create_directory(path: &Path, modes: Modes) -> Result<()> {
     }
     let parent = path.parent().unwrap_or_else(|| Path::new(""));
     create_directory(parent, modes)?;
-    match fs::create_dir(path) {
+    match make_directory(path, modes.directory) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
         Err(e) => return Err(Error::io("make the directory", path, e)),
@@ -68,10 +166,7 @@ pub fn create_directory(path: &Path, modes: Modes) -> Result<()> {
 /// # Errors
 /// Any failure of the file system, by class I/O.
 pub fn create_file(path: &Path, modes: Modes) -> Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
+    let file = careful(OpenOptions::new().read(true).write(true).create_new(true), modes.file)
         .open(path)
         .map_err(|e| Error::io("create", path, e))?;
     set_mode(path, modes.file).map_err(|e| Error::io("set the mode of", path, e))?;
@@ -81,10 +176,16 @@ pub fn create_file(path: &Path, modes: Modes) -> Result<File> {
 /// Opens a file for appending, and makes it where it is missing.
 ///
 /// # Errors
-/// Any failure of the file system, by class I/O.
+/// By class configuration when it is a link, has a second name elsewhere, or is
+/// no file; any failure of the file system, by class I/O.
 pub fn append_file(path: &Path, modes: Modes) -> Result<File> {
-    let file = OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io("open", path, e))?;
-    set_mode(path, modes.file).map_err(|e| Error::io("set the mode of", path, e))?;
+    let mut options = OpenOptions::new();
+    let Some(file) = open_plain(options.read(true).append(true), modes.file, path, "open")? else {
+        return create_file(path, modes);
+    };
+    if file.metadata().is_ok_and(|metadata| names(&metadata) > 1) {
+        return Err(planted(path, "a file with a second name"));
+    }
     Ok(file)
 }
 
@@ -113,6 +214,23 @@ pub fn write_atomically_past(path: &Path, bytes: &[u8], modes: Modes, point: &'s
     sync_directory(path.parent().unwrap_or_else(|| Path::new("")))
 }
 
+/// As [`write_atomically`] for a path that a user names, where a file of the
+/// temporary name may be somebody's.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn write_named(path: &Path, bytes: &[u8], modes: Modes) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let mut file = create_file(&temporary, modes)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| Error::io("write", path, e));
+    if let Err(error) = written.and_then(|()| rename(&temporary, path)) {
+        remove_if_there(&temporary)?;
+        return Err(error);
+    }
+    sync_directory(path.parent().unwrap_or_else(|| Path::new("")))
+}
+
 /// Renames a file over another; the caller syncs the directories.
 ///
 /// # Errors
@@ -134,11 +252,16 @@ pub fn remove_if_there(path: &Path) -> Result<bool> {
     }
 }
 
-/// Removes a directory with all that is in it, if it is there.
+/// Removes a directory with all that is in it, if it is there; of something else
+/// in its place, such as a link, only that.
 ///
 /// # Errors
 /// Any failure of the file system but that it is missing.
 pub fn remove_directory(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|m| !m.is_dir()) {
+        remove_if_there(path)?;
+        return Ok(());
+    }
     match fs::remove_dir_all(path) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -168,12 +291,13 @@ pub fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", path, e))
 }
 
-/// Opens a file for reading.
+/// Opens a file of the dataset for reading.
 ///
 /// # Errors
-/// Any failure of the file system, by class I/O.
+/// By class configuration when it is a link or no regular file; any failure of
+/// the file system, by class I/O.
 pub fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|e| Error::io("open", path, e))
+    open_plain(OpenOptions::new().read(true), 0, path, "open")?.ok_or_else(|| Error::io("open", path, missing()))
 }
 
 /// Whether there is something at `path`. A failure to look is no "no": what is
@@ -193,16 +317,15 @@ pub fn size(path: &Path) -> Result<u64> {
     fs::metadata(path).map(|metadata| metadata.len()).map_err(|e| Error::io("look at", path, e))
 }
 
-/// Reads a whole file; `None` if it is missing.
+/// Reads a whole file of the dataset; `None` if it is missing.
 ///
 /// # Errors
-/// Any failure of the file system but that it is missing.
+/// As [`open`], but that it is missing.
 pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("read", path, e)),
-    }
+    let Some(mut file) = open_plain(OpenOptions::new().read(true), 0, path, "read")? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
+    Ok(Some(bytes))
 }
 
 /// The entries of a directory, sorted by name; none if it is missing.
@@ -226,13 +349,9 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>> {
 /// The size of a file in bytes and its SHA-256 in hex; `None` if it is missing.
 ///
 /// # Errors
-/// Any failure of the file system but that it is missing.
+/// As [`open`], but that it is missing.
 pub fn digest(path: &Path) -> Result<Option<(u64, String)>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("open", path, e)),
-    };
+    let Some(mut file) = open_plain(OpenOptions::new().read(true), 0, path, "open")? else { return Ok(None) };
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut size = 0;

@@ -124,9 +124,9 @@ pub fn read(directory: &Path) -> Result<Vec<(PathBuf, Vec<Item>)>> {
         let mut items = Vec::new();
         for line in bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
             items.push(serde_json::from_slice(line).map_err(|e| {
-                Error::config(format!("The quarantine file {} is damaged", path.display()))
+                // The parser's own words may quote the item.
+                Error::config(format!("The quarantine file {} is damaged ({:?} error)", path.display(), e.classify()))
                     .hint("move it away to go on without its items")
-                    .because(e)
             })?);
         }
         all.push((path, items));

@@ -16,12 +16,14 @@ use crate::graph::{Client, Outcome};
 use crate::notifications::{self, Collected, LogCursor};
 use crate::progress::Progress;
 use crate::quarantine::{Content, Item, Kind as ItemKind};
+use crate::redact;
 use crate::schema::Catalogue;
 use crate::shutdown::Shutdown;
 use crate::simulator::{self, Simulator};
 use crate::spool::{Spool, Stamp};
 use crate::summary::Summary;
 use crate::worklist::{Origin, Verdict, Worklist};
+use secrecy::ExposeSecret;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -219,7 +221,7 @@ impl Run<'_> {
             collected.skipped.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
         for gap in &collected.gaps {
             self.has_gap = true;
-            tracing::error!(file = %gap.file.display(), "a part of this log was not read and is not found any more: calls that only it names are missing");
+            tracing::error!(file = %gap.file.display(), reason = gap.reason.code(), "a part of this log was not read and is not found any more: calls that only it names are missing");
         }
     }
 
@@ -369,6 +371,9 @@ impl Run<'_> {
                     (Verdict::Pending, reason)
                 }
                 Answer::Unusable(reason, bytes) => {
+                    // Graph knows the client state too: it sends it.
+                    let state = self.config.source.client_state.as_ref().map_or("", |state| state.expose_secret());
+                    let bytes = redact::without(&bytes, &redact::forms(state), bytes.len());
                     batch.items.push(answer_item(id, &reason, &bytes, now));
                     (Verdict::Quarantine, reason)
                 }

@@ -3,6 +3,7 @@
 use crate::dataset::commit::{self, Kind};
 use crate::dataset::layout::Layout;
 use crate::error::{Error, Result};
+use crate::printable;
 use crate::quarantine;
 use crate::worklist::{RETENTION, State};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -112,7 +113,7 @@ impl Status {
     /// For people.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!("dataset        {}\n", self.root);
+        let mut text = format!("dataset        {}\n", printable::field(&self.root));
         let commit = self.newest_commit.map_or("none".to_owned(), |n| n.to_string());
         let published = if self.published { "" } else { " (not published: the next run goes on with it)" };
         let _ = writeln!(text, "newest commit  {commit}{published}");

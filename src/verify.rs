@@ -10,6 +10,7 @@ use crate::dataset::{commit, parquet, rebuild};
 use crate::error::Result;
 use crate::files;
 use crate::flatten;
+use crate::printable;
 use crate::raw;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
@@ -65,7 +66,7 @@ impl Verified {
         }
         let _ = writeln!(text, "faults    {}", self.fault_count);
         for fault in &self.faults {
-            let _ = writeln!(text, "  {fault}");
+            let _ = writeln!(text, "  {}", printable::field(fault));
         }
         text
     }

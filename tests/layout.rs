@@ -17,7 +17,7 @@ enum Imports {
 use Imports::{AllAbove, Only};
 
 /// What every module may import. Of these, only those to the left.
-const BASE: &[&str] = &["error", "call_id", "clock", "json", "crash_point", "files"];
+const BASE: &[&str] = &["printable", "redact", "error", "call_id", "clock", "json", "crash_point", "files"];
 
 /// The modules in the order of the data flow.
 const ALLOWED: &[(&str, Imports)] = &[

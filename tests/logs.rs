@@ -1,24 +1,232 @@
-//! What goes wrong in the notification log, on the real binary.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests fail by panics and move files as they like")]
+//! What can stand in the notification log, one row each: how the run ends, what it
+//! exports, what it refuses and why.
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests fail by panics and damage files as they like"
+)]
 
+#[path = "support/odd.rs"]
+mod odd;
+#[path = "support/phases.rs"]
+mod phases;
 mod support;
 
-use serde_json::json;
+use odd::{Odd, whole};
+use phases::LOG;
+use phases::{Phase, call, cut, exports, graph, line, play, raw, refuses};
+use serde_json::{Value, json};
 use std::fs;
-use std::io::Write;
-use support::{Graph, Place, STATE, call_id, days_ago, notification, record};
+use std::io::{Seek, SeekFrom, Write};
+use std::sync::atomic::{AtomicI64, Ordering};
+use support::{Place, STATE, call_id, days_ago, notification, record};
 
-fn graph_of(calls: std::ops::RangeInclusive<u32>) -> Graph {
-    let graph = Graph::empty();
-    for n in calls {
-        graph.put(&record(&call_id(n), 1, days_ago(1), 1));
+#[test]
+fn lines_of_every_kind() {
+    let rows: Vec<(&str, &str, Vec<Phase>)> = vec![
+        (
+            "duplicates",
+            "",
+            vec![(
+                |place| {
+                    call(place, 1);
+                    place.notify([1, 2, 1, 1].map(call_id).iter().map(String::as_str));
+                    call(place, 2);
+                },
+                exports(2),
+            )],
+        ),
+        ("out of order", "", vec![(|place| [3, 1, 2].iter().for_each(|n| call(place, *n)), exports(3))]),
+        (
+            "an unknown changeType, none, and deleted",
+            "",
+            vec![(
+                |place| {
+                    for (n, change) in [(1, json!("frobbed")), (2, Value::Null), (3, json!("deleted")), (4, json!(7))] {
+                        let mut item = notification(&call_id(n), STATE);
+                        item["changeType"] = change;
+                        place.append(&format!("{item}\n"));
+                    }
+                },
+                exports(3),
+            )],
+        ),
+        (
+            "CRLF, BOM, empty and blank lines",
+            "",
+            vec![(
+                |place| {
+                    raw(place, b"\xef\xbb\xbf\r\n\r\n");
+                    raw(place, line(1).replace('\n', "\r\n").as_bytes());
+                    raw(place, b"\n \t \n");
+                    raw(place, line(2).as_bytes());
+                },
+                exports(2),
+            )],
+        ),
+        (
+            "a BOM before a first line",
+            "",
+            vec![(|place| raw(place, &[b"\xef\xbb\xbf", line(1).as_bytes()].concat()), exports(1))],
+        ),
+        (
+            "UTF-16",
+            "",
+            vec![(
+                |place| {
+                    let text: Vec<u8> = line(1).trim_end().encode_utf16().flat_map(u16::to_le_bytes).collect();
+                    raw(place, &[b"\xff\xfe", &text[..], b"\n"].concat());
+                    call(place, 2);
+                },
+                refuses(1, &["not-utf8"]),
+            )],
+        ),
+        (
+            "NUL bytes",
+            "",
+            vec![(
+                |place| {
+                    raw(place, line(1).replace("updated", "upd\0ated").as_bytes());
+                    call(place, 2);
+                },
+                refuses(1, &["not-json"]),
+            )],
+        ),
+        (
+            "a hole of NULs before a line, as a cut leaves it under a writer with an old offset",
+            "max_line_bytes = 4096",
+            vec![
+                (|place| call(place, 1), exports(1)),
+                (
+                    |place| {
+                        fs::copy(place.path(LOG), place.path("events.jsonl.1")).unwrap();
+                        cut(place, 0);
+                        let mut log = fs::OpenOptions::new().write(true).open(place.path(LOG)).unwrap();
+                        log.seek(SeekFrom::Start(1 << 20)).unwrap();
+                        log.write_all(line(2).as_bytes()).unwrap();
+                    },
+                    exports(1),
+                ),
+                (|place| call(place, 3), exports(1)),
+            ],
+        ),
+        (
+            "NULs at the end that the writer fills later",
+            "",
+            vec![
+                (
+                    |place| {
+                        call(place, 1);
+                        raw(place, &[0; 4096]);
+                    },
+                    exports(1),
+                ),
+                (
+                    |place| {
+                        let end = line(1).len() as u64;
+                        let mut log = fs::OpenOptions::new().write(true).open(place.path(LOG)).unwrap();
+                        log.seek(SeekFrom::Start(end)).unwrap();
+                        log.write_all(line(2).as_bytes()).unwrap();
+                    },
+                    exports(1),
+                ),
+            ],
+        ),
+        (
+            "invalid UTF-8, not JSON, no notification, two values in a line",
+            "",
+            vec![(
+                |place| {
+                    raw(place, b"{\"a\":\"\xff\xfe\"}\n{]\n42\n{\"a\":1}\n");
+                    raw(place, format!("{}{}", line(1).trim_end(), line(2)).as_bytes());
+                    call(place, 3);
+                },
+                refuses(1, &["not-utf8", "not-json", "not-a-notification", "not-a-notification", "not-json"]),
+            )],
+        ),
+        (
+            "depth, duplicate members, huge numbers, lone surrogates",
+            "",
+            vec![(
+                |place| {
+                    raw(place, format!("{}{}\n", "[".repeat(10_000), "]".repeat(10_000)).as_bytes());
+                    let item = notification(&call_id(1), STATE).to_string();
+                    raw(
+                        place,
+                        format!("{},\"n\":1e400,\"m\":-0,\"s\":\"\\ud800\"}}\n", &item[..item.len() - 1]).as_bytes(),
+                    );
+                    let item = notification(&call_id(2), STATE).to_string();
+                    raw(place, format!("{},\"clientState\":\"other\"}}\n", &item[..item.len() - 1]).as_bytes());
+                    call(place, 3);
+                },
+                refuses(2, &["too-deep", "client-state"]),
+            )],
+        ),
+        (
+            "a line over the limit, whole at last",
+            "max_line_bytes = 4096",
+            vec![
+                (
+                    |place| {
+                        call(place, 1);
+                        (0..300).for_each(|_| raw(place, &[b'x'; 10_000]));
+                    },
+                    exports(1),
+                ),
+                (
+                    |place| {
+                        raw(place, b"\n");
+                        call(place, 2);
+                    },
+                    refuses(1, &["too-long"]),
+                ),
+            ],
+        ),
+        (
+            "a line that grows from run to run",
+            "",
+            vec![
+                (|place| raw(place, &line(1).as_bytes()[..1]), exports(0)),
+                (|place| raw(place, &line(1).as_bytes()[1..90]), exports(0)),
+                (|place| raw(place, &line(1).trim_end().as_bytes()[90..]), exports(1)),
+                (|place| raw(place, format!("\n{}", line(2)).as_bytes()), exports(1)),
+            ],
+        ),
+    ];
+    let graph = graph();
+    for (name, config, phases) in rows {
+        play(&graph, name, config, phases);
     }
-    graph
+}
+
+#[test]
+fn an_older_version_after_a_newer_one_changes_nothing() {
+    let version = std::sync::Arc::new(AtomicI64::new(7));
+    let served = version.clone();
+    let odd =
+        Odd::start(move |path, _| whole(path, &record(&call_id(1), served.load(Ordering::SeqCst), days_ago(1), 2)));
+    let place = Place::new(&odd.endpoint, "");
+    for (serves, new, updated, unchanged, stored) in
+        [(7, 1, 0, 0, "7"), (3, 0, 0, 1, "7"), (7, 0, 0, 1, "7"), (9, 0, 1, 0, "9"), (8, 0, 0, 1, "9")]
+    {
+        version.store(serves, Ordering::SeqCst);
+        call(&place, 1);
+        let summary = place.callrec(&["run"]).expect(0).summary();
+        assert_eq!(
+            (&summary["exported_new"], &summary["exported_updated"], &summary["unchanged"]),
+            (&json!(new), &json!(updated), &json!(unchanged)),
+            "version {serves}: {summary}"
+        );
+        assert_eq!(place.column("calls", "version"), [stored]);
+    }
+    place.callrec(&["verify"]).expect(0);
 }
 
 #[test]
 fn a_bad_line_and_a_wrong_client_state_go_to_quarantine_and_the_rest_is_exported() {
-    let graph = graph_of(1..=3);
+    let graph = graph();
     let place = Place::new(&graph.endpoint(), "");
     place.notify([call_id(1).as_str()]);
     place.append("this is no notification\n");
@@ -39,53 +247,4 @@ fn a_bad_line_and_a_wrong_client_state_go_to_quarantine_and_the_rest_is_exported
         assert!(!bytes.windows(7).any(|w| w == b"guessed"), "{}", path.display());
     });
     place.callrec(&["run"]).expect(0);
-}
-
-#[test]
-fn a_torn_last_line_is_read_by_the_next_run() {
-    let graph = graph_of(1..=2);
-    let place = Place::new(&graph.endpoint(), "");
-    place.notify([call_id(1).as_str()]);
-    let line = format!("{}\n", json!({"value": [notification(&call_id(2), STATE)]}));
-    place.append(&line[..40]);
-    assert_eq!(place.callrec(&["run"]).expect(0).summary()["exported_new"], 1);
-    place.append(&line[40..]);
-    assert_eq!(place.callrec(&["run"]).expect(0).summary()["exported_new"], 1);
-    let last = place.callrec(&["run"]).expect(0).summary();
-    assert_eq!(last["notifications_read"], 0);
-}
-
-#[test]
-fn a_rotated_and_compressed_log_is_found_again_and_a_lost_one_is_reported_once() {
-    let graph = graph_of(1..=5);
-    let place = Place::new(&graph.endpoint(), "");
-    place.notify([call_id(1).as_str()]);
-    place.callrec(&["run"]).expect(0);
-    place.notify([call_id(2).as_str()]);
-    fs::rename(place.path("events.jsonl"), place.path("events.jsonl.1")).unwrap();
-    place.notify([call_id(3).as_str()]);
-    let summary = place.callrec(&["run"]).expect(0).summary();
-    assert_eq!((&summary["exported_new"], &summary["notifications_read"]), (&json!(2), &json!(2)), "{summary}");
-
-    place.notify([call_id(4).as_str()]);
-    let text = fs::read(place.path("events.jsonl")).unwrap();
-    let file = fs::File::create(place.path("events.jsonl.2.gz")).unwrap();
-    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::default());
-    encoder.write_all(&text).unwrap();
-    encoder.finish().unwrap();
-    fs::remove_file(place.path("events.jsonl")).unwrap();
-    place.append("");
-    let summary = place.callrec(&["run"]).expect(0).summary();
-    assert_eq!((&summary["exported_new"], &summary["notifications_read"]), (&json!(1), &json!(1)), "{summary}");
-
-    place.notify([call_id(5).as_str()]);
-    place.callrec(&["run"]).expect(0);
-    let kept = fs::read(place.path("events.jsonl")).unwrap();
-    place.append(&"x".repeat(10));
-    fs::write(place.path("events.jsonl"), &kept[..kept.len() / 2]).unwrap();
-    let ended = place.callrec(&["run"]).expect(3);
-    assert!(ended.stderr.contains("was not read and is not found any more"), "{}", ended.stderr);
-    place.callrec(&["run"]).expect(0);
-    assert_eq!(place.column("calls", "call_id").len(), 5);
-    place.callrec(&["verify"]).expect(0);
 }

@@ -1,4 +1,4 @@
-//! The verbs beside `run`, the configuration, and the modes of files.
+//! The verbs beside `run`, and the configuration.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -11,7 +11,6 @@ mod support;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 use support::{Graph, Place, call_id, days_ago, record};
 
 /// Two calls on each of two dates, exported.
@@ -210,39 +209,5 @@ fn init_check_status_and_completions_do_what_they_say() {
         ("sql", "CREATE OR REPLACE VIEW stream_facts"),
     ] {
         assert!(place.callrec(&["schema", "--format", format]).expect(0).stdout.contains(part), "{format}");
-    }
-}
-
-#[test]
-#[cfg(unix)]
-fn modes_do_not_depend_on_the_umask() {
-    use std::os::unix::fs::PermissionsExt;
-    let graph = Graph::empty();
-    graph.put(&record(&call_id(1), 1, days_ago(1), 1));
-    for umask in ["000", "077"] {
-        let place = Place::new(&graph.endpoint(), "");
-        place.notify([call_id(1).as_str()]);
-        place.append("no notification\n");
-        let mut command = std::process::Command::new("sh");
-        command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_callrec"), "--config"]);
-        command.arg(place.config()).arg("run").current_dir(place.directory.path());
-        support::ended(command).expect(3);
-        let check = |path: &Path| {
-            let relative = path.strip_prefix(place.root()).unwrap();
-            let private = relative.starts_with("raw") || relative.starts_with("_callrec");
-            let wanted = match (private, path.is_dir()) {
-                (true, true) => 0o700,
-                (true, false) => 0o600,
-                (false, true) => 0o750,
-                (false, false) => 0o640,
-            };
-            let mode = fs::metadata(path).unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode, wanted, "{} under umask {umask}: {mode:o}", relative.display());
-        };
-        check(&place.root());
-        support::visit(&place.root(), &mut |path| {
-            check(path);
-            path.ancestors().skip(1).take_while(|d| d.starts_with(place.root())).for_each(check);
-        });
     }
 }

@@ -19,11 +19,14 @@
 mod ends;
 mod graph;
 mod kills;
+mod logs;
 mod memory;
 mod model;
 mod neighbour;
 mod power;
 mod rate;
+#[path = "../../tests/support/rotating.rs"]
+mod rotating;
 mod scenario;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -33,8 +36,9 @@ mod trace;
 /// Its name, and what prints its section and gives the number of faults.
 type Part = (&'static str, fn() -> u64);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("kills", kills::report),
+    ("logs", logs::report),
     ("neighbour", neighbour::report),
     ("syscalls", syscalls::report),
     ("power", power::report),

@@ -174,13 +174,16 @@ struct Index {
 }
 
 impl Index {
-    fn add(&mut self, input: &Path, unpacked: &Path) -> Result<()> {
+    fn add(&mut self, named: &Path, unpacked: &Path) -> Result<()> {
+        let input = named;
         let name = input.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_ascii_lowercase();
         let fail = |e| Error::io("read", input, e);
         if !input.is_file() {
             return Err(Error::usage(format!("There is no file {}", input.display()))
                 .hint("name files with call records: .json, .ndjson, .jsonl, each also as .gz or .zst"));
         }
+        // An input may be a link; what it names is read.
+        let input = &std::fs::canonicalize(input).map_err(fail)?;
         let (inner, source): (&str, PathBuf) = if let Some(inner) = name.strip_suffix(".gz") {
             let reader = flate2::bufread::MultiGzDecoder::new(BufReader::new(files::open(input)?));
             (inner, self.unpack(input, reader, unpacked)?)
@@ -190,7 +193,7 @@ impl Index {
             (name.as_str(), input.to_owned())
         };
         self.sources.push(source.clone());
-        self.names.push(input.to_owned());
+        self.names.push(named.to_owned());
         match Path::new(inner).extension().and_then(|e| e.to_str()) {
             Some("json") => self.document(&source),
             Some("ndjson" | "jsonl") => self.lines(&source),

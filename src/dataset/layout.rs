@@ -92,6 +92,28 @@ impl Layout {
         self.state().join("quarantine")
     }
 
+    /// Refuses links and files where directories belong, so that nothing which is
+    /// written or removed later lies outside the root.
+    ///
+    /// # Errors
+    /// By class configuration, naming the path; any failure of the file system.
+    pub fn check<'a>(&self, tables: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        for directory in [self.state(), self.commits(), self.spools(), self.stagings(), self.quarantine()] {
+            files::check_directory(&directory)?;
+            files::make_private(&directory)?;
+        }
+        for table in tables.into_iter().chain([RAW, LEDGER]) {
+            let directory = self.root.join(table);
+            files::check_directory(&directory)?;
+            for partition in files::list(&directory)? {
+                if partition_date(table, &partition).is_some() {
+                    files::check_directory(&partition)?;
+                }
+            }
+        }
+        files::make_private(&self.root.join(RAW))
+    }
+
     /// All parts of a table, by date and name.
     ///
     /// # Errors

@@ -52,6 +52,7 @@ impl Dataset {
     /// configuration when the state is of a later program or damaged.
     pub fn open(layout: Layout, catalogue: &'static Catalogue) -> Result<Self> {
         files::create_directory(layout.root(), layout.modes)?;
+        layout.check(catalogue.tables.iter().map(|table| table.name.as_str()))?;
         for directory in [layout.state(), layout.commits(), layout.spools(), layout.stagings(), layout.quarantine()] {
             files::create_directory(&directory, PRIVATE)?;
         }
@@ -108,7 +109,7 @@ impl Dataset {
         crash_point("start::staging")?;
         for spool in files::list(&self.layout.spools())? {
             let of = spool.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<u64>().ok());
-            if of != Some(number + 1) {
+            if of != Some(number + 1) || files::check_directory(&spool).is_err() {
                 files::remove_directory(&spool)?;
             }
         }

@@ -19,6 +19,9 @@ pub struct Drift {
 const MOST_PATHS: usize = 1_000;
 const FURTHER: &str = "(further paths)";
 
+/// Longest path that is kept, in bytes: names of members are input, too.
+const LONGEST: usize = 512;
+
 impl Drift {
     /// Whether nothing was counted.
     #[must_use]
@@ -64,7 +67,7 @@ impl Drift {
 
 fn add(counts: &mut BTreeMap<String, u64>, path: String, count: u64) {
     let named = counts.len() - usize::from(counts.contains_key(FURTHER));
-    let known = counts.contains_key(&path) || (path != FURTHER && named < MOST_PATHS);
+    let known = counts.contains_key(&path) || (path != FURTHER && named < MOST_PATHS && path.len() <= LONGEST);
     *counts.entry(if known { path } else { FURTHER.to_owned() }).or_default() += count;
 }
 
@@ -76,6 +79,8 @@ mod tests {
     fn counts_add_up_and_paths_are_bounded() {
         let mut drift = Drift::default();
         assert!(drift.is_empty());
+        drift.misfit("x".repeat(LONGEST + 1));
+        assert_eq!(drift.misfits.keys().collect::<Vec<_>>(), [FURTHER]);
         for number in 0..MOST_PATHS + 5 {
             drift.unknown_member(format!("x{number}"));
         }

@@ -7,6 +7,9 @@
 /// "never".
 pub(crate) const YEAR_ONE: i64 = -62_135_596_800_000_000;
 
+/// `9999-12-31T23:59:59.999999Z`.
+const LAST_INSTANT: i64 = 253_402_300_799_999_999;
+
 /// An instant with any offset, 0 to 9 digits of fraction, as microseconds since
 /// the epoch (UTC). Further digits are cut, not rounded.
 pub(crate) fn instant(text: &str) -> Option<i64> {
@@ -50,7 +53,8 @@ pub(crate) fn instant(text: &str) -> Option<i64> {
         _ => return None,
     };
     let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset_minutes * 60;
-    Some(seconds * 1_000_000 + fraction)
+    // An offset may lead out of the years that every reader has.
+    Some(seconds * 1_000_000 + fraction).filter(|instant| (YEAR_ONE..=LAST_INSTANT).contains(instant))
 }
 
 fn digits(bytes: &[u8]) -> Option<i64> {
@@ -216,6 +220,8 @@ mod tests {
             "2020-02-25T18:52:21",
             "2020-02-25T18:52:21.Z",
             "2020-02-25T18:52:21.1234567890Z",
+            "9999-12-31T23:59:59-00:01",
+            "0001-01-01T00:00:00+00:01",
             "2020-02-25T18:52:21+0200",
             "2020-13-01T00:00:00Z",
             "0000-01-01T00:00:00Z",

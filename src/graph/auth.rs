@@ -9,11 +9,13 @@ use super::settings::{Auth, Settings};
 use super::throttle::check_deadline;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::redact;
 use reqwest::header::HeaderValue;
 use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
@@ -51,6 +53,8 @@ pub(super) struct Tokens {
     /// Highest generation that Graph has accepted.
     accepted: AtomicU64,
     requests: AtomicU64,
+    /// Every token so far, to know it again.
+    issued: Mutex<Vec<SecretString>>,
 }
 
 #[derive(Debug)]
@@ -99,7 +103,23 @@ impl Tokens {
             held: tokio::sync::Mutex::new(None),
             accepted: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            issued: Mutex::new(match auth {
+                Auth::Bearer(token) => vec![token.expose_secret().trim().to_owned().into()],
+                Auth::ClientSecret { .. } => Vec::new(),
+            }),
         })
+    }
+
+    /// `bytes` without the client secret and all tokens so far, should an answer
+    /// repeat them.
+    pub(super) fn redacted(&self, bytes: &[u8]) -> Vec<u8> {
+        let issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        let secret = match &self.source {
+            Source::ClientSecret { secret, .. } => Some(secret),
+            Source::Bearer(_) => None,
+        };
+        let forms: Vec<_> = issued.iter().chain(secret).flat_map(|s| redact::forms(s.expose_secret())).collect();
+        redact::without(bytes, &forms, bytes.len())
     }
 
     /// How many token requests were sent.
@@ -229,7 +249,10 @@ impl Tokens {
             Err(_) => return Err(passing("timeout", None)),
         };
         if status == StatusCode::OK {
-            return serde_json::from_slice(&body).map_err(|_| passing("not-json", None));
+            let granted: Granted = serde_json::from_slice(&body).map_err(|_| passing("not-json", None))?;
+            let token = granted.access_token.expose_secret().trim().to_owned();
+            self.issued.lock().unwrap_or_else(PoisonError::into_inner).push(token.into());
+            return Ok(granted);
         }
         let wait = retry::retry_after(&headers, way.clock);
         match serde_json::from_slice::<Denied>(&body) {

@@ -106,6 +106,9 @@ impl Fetch<'_> {
             };
             return match stop {
                 Stop::Fatal(error) => Err(error),
+                Stop::Settled(Outcome::Unusable { reason, bytes }) => {
+                    Ok(Outcome::Unusable { reason, bytes: self.client.redacted(&bytes) })
+                }
                 Stop::Settled(outcome) => Ok(outcome),
             };
         }

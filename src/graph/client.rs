@@ -105,7 +105,7 @@ struct Passing {
     wait: Option<Duration>,
     new_connection: bool,
     /// Graph's id of the request, for its support.
-    request_id: Option<String>,
+    request_id: Option<Uuid>,
 }
 
 impl Attempt {
@@ -205,6 +205,11 @@ impl Client {
         record.room.grow_beyond(size, self.deadline).await.map_err(Stop::unavailable)
     }
 
+    /// `bytes` without the secrets that this client has sent.
+    pub(super) fn redacted(&self, bytes: &[u8]) -> Vec<u8> {
+        self.shared.tokens.redacted(bytes)
+    }
+
     pub(super) fn settings(&self) -> &Settings {
         &self.shared.settings
     }
@@ -300,7 +305,7 @@ impl Client {
             Attempt::Passing(failure) => warn!(
                 path = url.path(),
                 client_request_id = %request_id,
-                request_id = failure.request_id,
+                request_id = failure.request_id.map(tracing::field::display),
                 reason = failure.reason,
                 "a request failed"
             ),
@@ -349,7 +354,8 @@ impl Client {
         let status = response.status();
         let passing = body::is_passing(status);
         let wait = retry::retry_after(response.headers(), &self.shared.clock).filter(|_| passing);
-        let request_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        // Shown in logs, so nothing but an id is taken.
+        let request_id = response.headers().get(REQUEST_ID).and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
         let reason = format!("http-{}", status.as_u16());
         let throttled = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         self.shared.throttled.fetch_add(u64::from(throttled), Ordering::Relaxed);
@@ -375,7 +381,11 @@ impl Client {
                 Attempt::Passing(Passing { reason, wait, new_connection, request_id })
             }
             _ => {
-                debug!(status = status.as_u16(), request_id, "Graph refuses a request");
+                debug!(
+                    status = status.as_u16(),
+                    request_id = request_id.map(tracing::field::display),
+                    "Graph refuses a request"
+                );
                 Attempt::unusable(reason, body)
             }
         }

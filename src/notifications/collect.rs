@@ -7,6 +7,10 @@ use super::stream::Log;
 use super::{Collected, Settings, copies, reading};
 use crate::error::Error;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a rotation that is under way is given to end.
+const LOOKS_AGAIN: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
 
 /// Reads every log from where `from` ended. A pure function of the files and the
 /// cursors: nothing is written, and the same cursors give the same again.
@@ -14,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// A file cannot be read, or a pattern names something that is no regular file.
 pub fn collect(settings: &Settings, from: &[LogCursor]) -> Result<Collected, Error> {
-    let Matched { files, cursors, gaps } = match_up(files(&settings.patterns)?, from, &settings.patterns)?;
+    let Matched { files, cursors, gaps } = matched(settings, from)?;
     let mut collected = Collected { gaps, ..Collected::default() };
     let mut order: Vec<usize> = (0..files.len()).collect();
     order.sort_by(|one, other| {
@@ -37,6 +41,19 @@ pub fn collect(settings: &Settings, from: &[LogCursor]) -> Result<Collected, Err
     }
     collected.cursors.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(collected)
+}
+
+/// Looks again before it says that a log is gone: one that is renamed between
+/// the listing of its directory and the look at it is seen under neither name.
+fn matched(settings: &Settings, from: &[LogCursor]) -> Result<Matched, Error> {
+    for pause in LOOKS_AGAIN {
+        let matched = match_up(files(&settings.patterns)?, from, &settings.patterns)?;
+        if matched.gaps.is_empty() {
+            return Ok(matched);
+        }
+        std::thread::sleep(pause);
+    }
+    match_up(files(&settings.patterns)?, from, &settings.patterns)
 }
 
 /// Reads one log if it still is what it was when it was matched.
@@ -113,7 +130,10 @@ fn settle(new: &mut LogCursor, old: Option<&LogCursor>, index: usize, files: &[F
         new.base = base(&file.path);
     }
     let behind = files.iter().any(|other| other.path.to_string_lossy() == new.base && other.path != file.path);
-    new.rotated = packed || renamed || behind;
+    // What bears the log's own name is written to, even if its inode was once
+    // that of a rotated log.
+    let current = file.path.to_string_lossy() == new.base;
+    new.rotated = packed || !current && (renamed || behind);
     let newer =
         files.iter().any(|other| other.path.parent() == file.path.parent() && other.stat.modified > file.stat.modified);
     new.quiet = newer && old.is_some_and(|old| old.untouched(&file.stat) && old.offset == new.offset);

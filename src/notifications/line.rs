@@ -4,6 +4,7 @@ use super::item::{Item, Members, judge, member};
 use super::{Collected, Reason, Rejected, Settings};
 use crate::call_id::CallId;
 use crate::json::{self, Unsafe};
+use crate::redact;
 use secrecy::ExposeSecret;
 use serde_json::value::RawValue;
 use std::path::Path;
@@ -112,30 +113,11 @@ fn without_state(item: &RawValue) -> Vec<u8> {
     serde_json::to_vec(&members).unwrap_or_default()
 }
 
-/// Notes what is refused, without the configured client state.
+/// Notes what is refused, without client states, right or wrong.
 pub(super) fn refuse(bytes: &[u8], reason: Reason, at: Position<'_>, settings: &Settings, collected: &mut Collected) {
     collected.read += 1;
-    let state = settings.client_state.as_ref().map(|state| state.expose_secret().as_bytes());
-    let bytes = redacted(bytes, state.unwrap_or_default());
+    let state = settings.client_state.as_ref().map_or("", |state| state.expose_secret());
+    let bytes = redact::without(bytes, &redact::forms(state), KEPT_BYTES);
+    let bytes = redact::without_values(&bytes, "clientState");
     collected.rejected.push(Rejected { file: at.file.to_owned(), offset: at.offset, reason, bytes });
-}
-
-/// At most [`KEPT_BYTES`] of `bytes`, with `***` for each `secret`, the one cut
-/// off at the end too.
-fn redacted(bytes: &[u8], secret: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let mut rest = bytes;
-    while let Some(first) = rest.first() {
-        if kept.len() >= KEPT_BYTES {
-            break;
-        }
-        if !secret.is_empty() && rest.starts_with(secret) {
-            kept.extend_from_slice(b"***");
-            rest = rest.get(secret.len()..).unwrap_or_default();
-        } else {
-            kept.push(*first);
-            rest = rest.get(1..).unwrap_or_default();
-        }
-    }
-    kept
 }

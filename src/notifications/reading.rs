@@ -155,6 +155,12 @@ fn lines(
         if chunk.is_empty() {
             break;
         }
+        if line.content == 0 && is_hole(chunk) {
+            let count = chunk.len();
+            line.length += count as u64;
+            stream.consume(count);
+            continue;
+        }
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let count = end.map_or(chunk.len(), |end| end + 1);
         line.push(chunk.get(..count).unwrap_or_default(), limit);
@@ -165,7 +171,10 @@ fn lines(
     }
     if line.length > 0 {
         let body = body(&line.bytes, progress.offset);
-        let complete = line.length <= limit as u64 && (body.is_empty() || matches!(shape(body, limit), Shape::Whole));
+        // NULs alone may be room that a writer has reserved and will fill.
+        let complete = line.content > 0
+            && line.content <= limit as u64
+            && (body.is_empty() || matches!(shape(body, limit), Shape::Whole));
         if complete && stream.end() == End::Clean {
             finish(&mut line, limit, path, &mut progress, settings, collected);
         } else {
@@ -187,6 +196,12 @@ fn lines(
     Ok(progress)
 }
 
+/// Whether there is nothing but NULs; a sparse file may hold very many.
+fn is_hole(chunk: &[u8]) -> bool {
+    static NULS: [u8; 64 * 1024] = [0; 64 * 1024];
+    chunk.chunks(NULS.len()).all(|part| Some(part) == NULS.get(..part.len()))
+}
+
 fn body(bytes: &[u8], offset: u64) -> &[u8] {
     without_padding(if offset == 0 { without_bom(bytes) } else { bytes })
 }
@@ -201,7 +216,7 @@ fn finish(
 ) {
     let at = Position { file: path, offset: progress.offset };
     let body = body(&line.bytes, progress.offset);
-    if line.length > limit as u64 + 2 {
+    if line.content > limit as u64 + 2 {
         refuse(kept(body), Reason::TooLong, at, settings, collected);
     } else if !body.is_empty() {
         take(body, limit, at, settings, collected);
@@ -212,17 +227,25 @@ fn finish(
 }
 
 /// One line in bounded memory: its first bytes up to the limit, and its end.
+///
+/// NULs before it belong to no line: a log that is cut under a writer which goes
+/// on at its old offset begins with a hole, as does one after a power loss.
 #[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
     last: Vec<u8>,
     length: u64,
+    /// The length without NULs before it.
+    content: u64,
 }
 
 impl Bounded {
     fn push(&mut self, chunk: &[u8], limit: usize) {
-        let room = (limit + 2).saturating_sub(self.bytes.len()).min(chunk.len());
-        self.bytes.extend_from_slice(chunk.get(..room).unwrap_or_default());
+        let hole = if self.content > 0 { 0 } else { chunk.iter().take_while(|byte| **byte == 0).count() };
+        let text = chunk.get(hole..).unwrap_or_default();
+        self.content += text.len() as u64;
+        let room = (limit + 2).saturating_sub(self.bytes.len()).min(text.len());
+        self.bytes.extend_from_slice(text.get(..room).unwrap_or_default());
         let tail = chunk.get(chunk.len().saturating_sub(LAST_BYTES)..).unwrap_or_default();
         let surplus = (self.last.len() + tail.len()).saturating_sub(LAST_BYTES);
         self.last.drain(..surplus.min(self.last.len()));
@@ -234,5 +257,6 @@ impl Bounded {
         self.bytes.clear();
         self.last.clear();
         self.length = 0;
+        self.content = 0;
     }
 }

@@ -7,6 +7,7 @@ use crate::dataset::layout::Layout;
 use crate::error::{Class, Error, Result};
 use crate::graph::{Client, Outcome};
 use crate::notifications;
+use crate::printable;
 use crate::schema::Catalogue;
 use crate::simulator;
 
@@ -59,5 +60,5 @@ pub(super) fn check(global: &Global) -> Result<u8> {
 }
 
 fn step(name: &str, what: &str) -> Result<u8> {
-    print(&format!("{name:<11} {what}"))
+    print(&format!("{name:<11} {}", printable::field(what)))
 }

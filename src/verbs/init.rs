@@ -3,6 +3,7 @@
 use super::print;
 use crate::error::{Error, Result};
 use crate::files::{self, PRIVATE};
+use crate::printable;
 use std::path::Path;
 
 const TEMPLATE: &str = include_str!("init.toml");
@@ -14,10 +15,10 @@ pub(super) fn init(path: &Path) -> Result<u8> {
             Error::usage(format!("{} is there already", path.display())).hint("name another file, or edit that one")
         );
     }
-    files::write_atomically(path, TEMPLATE.as_bytes(), PRIVATE)?;
+    files::write_named(path, TEMPLATE.as_bytes(), PRIVATE)?;
     print(&format!(
         "wrote {}: fill in tenant, client and log, then try `callrec --config {} check`",
-        path.display(),
-        path.display()
+        printable::field(&path.to_string_lossy()),
+        printable::field(&path.to_string_lossy())
     ))
 }

@@ -10,6 +10,7 @@ mod simulate;
 
 use crate::cli::{Cli, SchemaFormat, Verb};
 use crate::error::{Class, Error, Result};
+use crate::printable;
 use crate::schema::{Catalogue, documentation, sql};
 use clap::CommandFactory;
 use std::io::Write;
@@ -65,8 +66,10 @@ fn schema_root(global: &Global) -> String {
         .map_or_else(|| "out".to_owned(), |storage| storage.root.display().to_string())
 }
 
-/// Writes to stdout. A reader that has gone is no error.
+/// Writes to stdout, nothing of which acts on a terminal. A reader that has gone
+/// is no error.
 fn print(text: &str) -> Result<u8> {
+    let text = printable::lines(text);
     let mut stdout = std::io::stdout().lock();
     let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(end)).and_then(|()| stdout.flush()) {

@@ -8,6 +8,7 @@ use crate::dataset::layout::Layout;
 use crate::dataset::{Dataset, release};
 use crate::error::{Error, Result};
 use crate::notifications;
+use crate::printable;
 use crate::quarantine::{self, Item, Kind};
 use crate::run::{self, Options};
 use crate::schema::Catalogue;
@@ -62,19 +63,14 @@ fn list(global: &Global, format: Format) -> Result<u8> {
     for item in &listed {
         let place = match (&item.call_id, &item.file, item.offset) {
             (Some(id), ..) => format!("call {id}"),
-            (None, Some(file), Some(offset)) => format!("{} at {offset}", printable(file)),
+            (None, Some(file), Some(offset)) => format!("{} at {offset}", printable::field(file)),
             _ => String::new(),
         };
         let _ =
             writeln!(text, "{:<12} {}  {:<20} {place}", item.item, item.at.format("%Y-%m-%d %H:%M:%SZ"), item.reason);
     }
-    let _ = writeln!(text, "{} items in {}", listed.len(), layout.quarantine().display());
+    let _ = writeln!(text, "{} items in {}", listed.len(), printable::field(&layout.quarantine().to_string_lossy()));
     print(&text)
-}
-
-/// A file name cannot write to the terminal what it likes.
-fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Tries items again: notifications are read again by the present config,

@@ -6,6 +6,7 @@ use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::files::{self, PRIVATE};
 use crate::notifications;
+use crate::printable;
 use crate::run::{self, Ended, Options};
 use crate::worklist::Origin;
 use std::path::Path;
@@ -44,8 +45,9 @@ pub(super) fn tell(ended: &Ended, summary_file: Option<&Path>) -> Result<u8> {
         return print(&serde_json::to_string(plan).unwrap_or_default());
     }
     let line = ended.summary.line();
+    let line = printable::lines(&line);
     if let Some(path) = summary_file {
-        files::write_atomically(path, format!("{line}\n").as_bytes(), PRIVATE)?;
+        files::write_named(path, format!("{line}\n").as_bytes(), PRIVATE)?;
     }
     print(&line)?;
     Ok(ended.summary.exit_code)

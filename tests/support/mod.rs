@@ -63,6 +63,11 @@ impl Ended {
         serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))
     }
 
+    pub fn expect_not(self, code: i32) -> Self {
+        assert_ne!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
@@ -273,6 +278,15 @@ pub fn ended(mut command: Command) -> Ended {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// As [`ended`], in a working directory and without the caller's settings.
+pub fn ended_in(mut command: Command, directory: &Path) -> Ended {
+    for name in ["CALLREC_CONFIG", "CALLREC_OUTPUT__ROOT", "CALLREC_LOG_LEVEL", "CALLREC_LOG_FORMAT", "FAILPOINTS"] {
+        command.env_remove(name);
+    }
+    command.current_dir(directory);
+    ended(command)
 }
 
 /// A notification of a call record.

@@ -1,6 +1,12 @@
 //! A server that answers as a test wants, byte for byte, and notes what it was
-//! asked. Tokens are always granted, except as `token` says.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test binary uses another part")]
+//! asked. Tokens are granted, unless the test answers for them too.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    reason = "every test binary uses another part"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,6 +22,7 @@ pub struct Asked {
 }
 
 type Answer = dyn Fn(&str, usize) -> Vec<u8> + Send + Sync;
+type Token = dyn Fn(usize) -> Vec<u8> + Send + Sync;
 
 pub struct Odd {
     pub endpoint: String,
@@ -35,6 +42,14 @@ impl Drop for Odd {
 impl Odd {
     /// `answer` is given the path with query and how often it was asked before.
     pub fn start(answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::with_tokens(answer, |number| grant(&format!("token-{number}")))
+    }
+
+    /// As [`Odd::start`]; `token` answers for the token service.
+    pub fn with_tokens(
+        answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static,
+        token: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let odd = Self {
@@ -46,14 +61,16 @@ impl Odd {
         };
         let (asked, tokens, stop) = (odd.asked.clone(), odd.tokens.clone(), odd.stop.clone());
         let answer: Arc<Answer> = Arc::new(answer);
+        let token: Arc<Token> = Arc::new(token);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                let (asked, tokens, answer) = (asked.clone(), tokens.clone(), answer.clone());
-                std::thread::spawn(move || serve(stream, &asked, &tokens, &*answer));
+                let (asked, tokens) = (asked.clone(), tokens.clone());
+                let (answer, token) = (answer.clone(), token.clone());
+                std::thread::spawn(move || serve(stream, &asked, &tokens, &*answer, &*token));
             }
         });
         odd
@@ -64,7 +81,7 @@ impl Odd {
     }
 }
 
-fn serve(mut stream: TcpStream, asked: &Mutex<Vec<Asked>>, tokens: &AtomicUsize, answer: &Answer) {
+fn serve(mut stream: TcpStream, asked: &Mutex<Vec<Asked>>, tokens: &AtomicUsize, answer: &Answer, token: &Token) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut first = String::new();
     if reader.read_line(&mut first).unwrap_or(0) == 0 {
@@ -82,8 +99,7 @@ fn serve(mut stream: TcpStream, asked: &Mutex<Vec<Asked>>, tokens: &AtomicUsize,
     let _ = reader.read_exact(&mut body);
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
     let response = if path.contains("/oauth2/") {
-        let number = tokens.fetch_add(1, Ordering::SeqCst);
-        json(200, &format!("{{\"token_type\":\"Bearer\",\"expires_in\":3599,\"access_token\":\"token-{number}\"}}"), "")
+        token(tokens.fetch_add(1, Ordering::SeqCst))
     } else {
         let mut all = asked.lock().unwrap();
         let before = all.iter().filter(|one| one.path == path).count();
@@ -95,6 +111,11 @@ fn serve(mut stream: TcpStream, asked: &Mutex<Vec<Asked>>, tokens: &AtomicUsize,
     let _ = stream.flush();
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let _ = reader.read_to_end(&mut Vec::new());
+}
+
+/// The answer that grants a token.
+pub fn grant(token: &str) -> Vec<u8> {
+    json(200, &format!("{{\"token_type\":\"Bearer\",\"expires_in\":3599,\"access_token\":\"{token}\"}}"), "")
 }
 
 /// A whole answer; `headers` are lines that end with `\r\n`.

@@ -110,7 +110,7 @@ fn bad_lines_are_refused_with_their_place_and_the_rest_is_read() {
     let mut expected = Vec::new();
     for (bad, reason) in [
         (b"\xff{}\n".to_vec(), Reason::NotUtf8),
-        (b"\0\0{}\n".to_vec(), Reason::NotJson),
+        (b"{\0\0}\n".to_vec(), Reason::NotJson),
         ([vec![b'['; 100], vec![b']'; 100], b"\n".to_vec()].concat(), Reason::TooDeep),
         ([vec![b'x'; 1_000_000], b"\n".to_vec()].concat(), Reason::TooLong),
         (b"{\"value\":[\n".to_vec(), Reason::NotJson),

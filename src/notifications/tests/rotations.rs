@@ -103,6 +103,25 @@ fn a_reused_inode_is_another_log() {
 }
 
 #[test]
+fn the_inode_of_an_empty_rotated_log_does_not_make_the_next_one_rotated() {
+    let mut logs = Logs::new("events.jsonl*");
+    logs.append(LOG, "");
+    assert_eq!(logs.numbers(), NONE);
+    logs.rename(LOG, "events.jsonl.1");
+    logs.append(LOG, "");
+    assert_eq!(logs.numbers(), NONE);
+    // As if the rotated one was removed and a new log had got its inode.
+    logs.remove(LOG);
+    logs.rename("events.jsonl.1", LOG);
+    logs.append(LOG, line(&[1]));
+    assert_eq!(logs.numbers(), [1]);
+    logs.append(LOG, line(&[2]));
+    logs.replace(LOG, "");
+    let gaps: Vec<_> = logs.collect().gaps.into_iter().map(|gap| gap.reason).collect();
+    assert_eq!(gaps, [GapReason::Truncated]);
+}
+
+#[test]
 fn a_torn_line_waits_and_a_whole_one_without_newline_does_not() {
     let mut logs = Logs::new(LOG);
     let text = line(&[1, 2]);
