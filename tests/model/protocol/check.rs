@@ -84,7 +84,9 @@ pub fn fault(around: &Configuration, before: &World, command: Command, world: &W
         if items != refused {
             return Some(if items.len() > refused.len() { Fault::Doubled } else { Fault::Lost });
         }
-        let has = stored.max(items.last().copied().unwrap_or_default());
+        // What flatten takes has no place in the quarantine.
+        let refused = items.iter().copied().filter(|version| around.is_refused(call, *version));
+        let has = refused.fold(stored, u8::max);
         if let Some(fault) = missing(around, before, command, world, call, has, &commit) {
             return Some(fault);
         }

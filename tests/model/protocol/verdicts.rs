@@ -126,6 +126,10 @@ pub static MUTATIONS: &[Mutation] = &[
         off: &[Rule::SpoolThenStagingCleaned],
         verdict: Redundant("both belong to a commit that is marked: nothing reads either"),
     },
+    Mutation {
+        off: &[Rule::CleanThenStaging],
+        verdict: Redundant("the two belong to different commits, and what is put off is done by the next start"),
+    },
     Mutation { off: &[Rule::NewThenOld], verdict: Caught(Fault::Missed) },
     Mutation { off: &[Rule::MergedThenInputs], verdict: Caught(Fault::Missed) },
     Mutation { off: &[Rule::PublishedAgain], verdict: Caught(Fault::Torn) },
@@ -138,7 +142,7 @@ pub static MUTATIONS: &[Mutation] = &[
     Mutation { off: &[Rule::FoundDoneSynced], verdict: Caught(Fault::Lost) },
     Mutation { off: &[Rule::OldRowsGo], verdict: Caught(Fault::Doubled) },
     Mutation { off: &[Rule::IntentKept], verdict: Caught(Fault::Stale) },
-    Mutation { off: &[Rule::FramesCut], verdict: Redundant("?") },
+    Mutation { off: &[Rule::FramesCut], verdict: Caught(Fault::Lost) },
     Mutation { off: &[Rule::AskedIfNotified], verdict: Caught(Fault::Stale) },
     Mutation { off: &[Rule::AskedIfByHand], verdict: Caught(Fault::Stale) },
     Mutation { off: &[Rule::SpooledIsStored], verdict: Caught(Fault::Lost) },
@@ -162,6 +166,8 @@ pub static MUTATIONS: &[Mutation] = &[
     Mutation { off: &[Rule::RebuildOverAllDates], verdict: Caught(Fault::Doubled) },
     Mutation { off: &[Rule::MadeInStagedTable, Rule::FinishTable], verdict: Caught(Fault::Wedged) },
     Mutation { off: &[Rule::MadeInState, Rule::FoundAtStart], verdict: Caught(Fault::Wedged) },
+    Mutation { off: &[Rule::IntentNeeded, Rule::IntentFile], verdict: Caught(Fault::Stale) },
+    Mutation { off: &[Rule::HashAgrees, Rule::FinishDate], verdict: Caught(Fault::Wedged) },
     Mutation { off: &[Rule::MadeInStagings, Rule::FinishStagings], verdict: Caught(Fault::Wedged) },
     Mutation {
         off: &[Rule::MadeInTable, Rule::PublishedTable],
@@ -171,10 +177,8 @@ pub static MUTATIONS: &[Mutation] = &[
         off: &[Rule::OlderArePublished, Rule::MarkDirectory],
         verdict: Redundant("the sync of the next commit record makes the mark before it durable as well"),
     },
-    Mutation {
-        off: &[Rule::MarkFile, Rule::MarkDirectory],
-        verdict: Redundant("without its mark the newest commit is published again, which changes nothing"),
-    },
     Mutation { off: &[Rule::MadeInStaging, Rule::FinishStaging], verdict: Caught(Fault::Wedged) },
     Mutation { off: &[Rule::MadeInRoot, Rule::PublishedRoot, Rule::FoundAtStart], verdict: Caught(Fault::Wedged) },
+    Mutation { off: &[Rule::IntentNeeded, Rule::IntentDirectory], verdict: Caught(Fault::Stale) },
+    Mutation { off: &[Rule::RebuildReadsCommitted, Rule::StagingDropped], verdict: Caught(Fault::Lost) },
 ];
