@@ -6,7 +6,8 @@ use crate::error::Result;
 
 /// Does nothing, unless the crash tests have armed `name` in `FAILPOINTS`:
 /// `return(error)` fails here as a full disk would, `return(panic)` panics,
-/// `return(abort)` ends the process as a SIGKILL would.
+/// `return(abort)` ends the process as a SIGKILL would, `return(wait)` says so on
+/// stderr and waits to be killed.
 ///
 /// # Errors
 /// By class I/O, where that is armed.
@@ -23,6 +24,13 @@ fn armed(name: &str, how: Option<&str>) -> Result<()> {
     match how {
         Some("error") => Err(crate::error::Error::new(crate::error::Class::Io, format!("The test lets {name} fail"))),
         Some("panic") => panic!("the test panics at {name}"),
+        Some("wait") => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "crash point {name}");
+            loop {
+                std::thread::park();
+            }
+        }
         _ => std::process::abort(),
     }
 }

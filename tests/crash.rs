@@ -248,6 +248,24 @@ fn a_refused_record_that_the_first_batch_after_a_kill_cannot_ask_again_stays_pen
 }
 
 #[test]
+fn a_refused_record_in_the_spool_does_not_hide_the_one_that_came_after_it() {
+    let graph = Graph::empty();
+    let place = Place::new(&graph.endpoint(), "");
+    graph.put(&support::refused(&call_id(1), days_ago(1)));
+    place.notify([call_id(1).as_str()]);
+    place.disturb(&["run"], "prepare::staged", 1, How::Abort);
+    graph.put(&record(&call_id(1), 2, days_ago(1), 2));
+    place.notify([call_id(1).as_str()]);
+    let summary = place.callrec(&["run"]).expect(3).summary();
+    assert_eq!((&summary["exported_new"], &summary["quarantined"]), (&json!(1), &json!(1)), "{summary}");
+    assert_eq!(
+        (place.column("ledger", "state"), place.column("ledger", "version")),
+        (vec!["exported".into()], vec!["2".into()])
+    );
+    place.callrec(&["verify"]).expect(0);
+}
+
+#[test]
 fn where_graph_has_nothing_any_more_the_spooled_record_is_stored_and_the_id_stays_pending() {
     let graph = Graph::empty();
     let place = Place::new(&graph.endpoint(), "");

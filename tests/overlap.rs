@@ -90,7 +90,7 @@ fn while_a_run_works_the_others_end_at_once_and_readers_of_state_work() {
     let graph = Graph::empty();
     let place = place(&graph);
     let mut command = place.command(&["run"]);
-    command.env("FAILPOINTS", "publish::child=return").stdout(Stdio::null()).stderr(Stdio::piped());
+    command.env("FAILPOINTS", "publish::child=return(wait)").stdout(Stdio::null()).stderr(Stdio::piped());
     let mut holder = command.spawn().unwrap();
     let mut lines = BufReader::new(holder.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line == "crash point publish::child"));

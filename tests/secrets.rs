@@ -248,7 +248,7 @@ fn the_command_line_of_a_run_shows_nothing() {
     let place = place(&odd.endpoint);
     let mut child = place
         .command(&["run"])
-        .env("FAILPOINTS", "commit::before=return")
+        .env("FAILPOINTS", "commit::before=return(wait)")
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())
         .spawn()

@@ -139,16 +139,28 @@ pub fn commit(dataset: &mut Dataset, mut batch: Batch<'_>) -> Result<Commit> {
 /// Reads the head of every spooled record; those without go to quarantine.
 fn index(batch: &mut Batch<'_>, sources: &[PathBuf], touches: &mut BTreeMap<String, Touch>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for frame in batch.spool.frames() {
+    let mut refused = Vec::new();
+    let mut last_read: HashMap<CallId, usize> = HashMap::new();
+    for (number, frame) in batch.spool.frames().iter().enumerate() {
         let record = spool::read_record(&sources[0], frame)?;
         match flatten::head(&record) {
             Ok(head) => {
+                last_read.insert(frame.stamp.call_id, number);
                 entries.push(Entry { head, source: 0, offset: frame.offset, length: frame.length });
             }
-            Err(refused) => {
-                let id = frame.stamp.call_id;
-                refuse(batch, id, refused.code(), &record, touches);
-            }
+            Err(why) => refused.push((number, frame, why)),
+        }
+    }
+    for (number, frame, why) in refused {
+        let id = frame.stamp.call_id;
+        let record = spool::read_record(&sources[0], frame)?;
+        if last_read.get(&id).is_some_and(|later| *later > number) {
+            // Graph was asked again and had a record that can be read: that one
+            // says what becomes of the id.
+            let item = refused_item(batch.now, id, why.code(), &record);
+            batch.items.push(item);
+        } else {
+            refuse(batch, id, why.code(), &record, touches);
         }
     }
     // Of two frames with one version the later counts: Graph was asked again.
@@ -166,18 +178,23 @@ fn index(batch: &mut Batch<'_>, sources: &[PathBuf], touches: &mut BTreeMap<Stri
     Ok(entries)
 }
 
-fn refuse(batch: &mut Batch<'_>, id: CallId, reason: &str, record: &[u8], touches: &mut BTreeMap<String, Touch>) {
+fn refused_item(at: DateTime<Utc>, id: CallId, reason: &str, record: &[u8]) -> Item {
     tracing::warn!(call_id = %id, reason, "a record went to quarantine");
-    batch.items.push(Item {
+    Item {
         item: String::new(),
         kind: quarantine::Kind::Record,
         call_id: Some(id.to_string()),
         file: None,
         offset: None,
         reason: reason.to_owned(),
-        at: batch.now,
+        at,
         content: Content::new(record),
-    });
+    }
+}
+
+fn refuse(batch: &mut Batch<'_>, id: CallId, reason: &str, record: &[u8], touches: &mut BTreeMap<String, Touch>) {
+    let item = refused_item(batch.now, id, reason, record);
+    batch.items.push(item);
     if let Some(pending) = leave(batch, id) {
         let touch = touch(&pending, State::Quarantined, Some(reason.to_owned()), batch);
         touches.insert(id.to_string(), touch);

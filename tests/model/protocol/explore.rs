@@ -47,8 +47,9 @@ pub struct Protocol {
     asked: Mutex<Set>,
 }
 
-/// States, each as often as it is reached, after which an exploration has no end.
-const LIMIT: usize = 400_000;
+/// States, each as often as it is reached, after which an exploration is ended.
+/// With some rules off there is no end: what is never cleaned up grows with every kill.
+pub const LIMIT: usize = 700_000;
 
 const GIVEN: u8 = 1 << CALLS;
 
@@ -202,18 +203,22 @@ pub struct Explored {
     pub asked: Set,
     /// A shortest way to a world in which something is wrong, and what is.
     pub counterexample: Option<(Fault, Vec<String>)>,
+    /// Whether all worlds were seen, and nothing was wrong in any.
+    pub is_whole: bool,
 }
 
 /// Explores a configuration with some rules off: all of it, or until something
 /// is wrong.
-pub fn explore(around: &'static Configuration, off: &[Rule]) -> Explored {
+pub fn explore(around: &'static Configuration, off: &[Rule], limit: usize) -> Explored {
     let protocol = Protocol { around, off: Set::of(off), asked: Mutex::default() };
-    let checker = protocol.checker().finish_when(HasDiscoveries::Any).target_state_count(LIMIT).spawn_bfs().join();
-    let counterexample = checker.discoveries().into_values().next().and_then(|path| {
+    let checker = protocol.checker().finish_when(HasDiscoveries::Any).target_state_count(limit).spawn_bfs().join();
+    let found = checker.discoveries().into_values().filter_map(|path| {
         let fault = path.last_state().fault?;
-        let steps = path.into_actions().into_iter().map(|step| step.label.to_string()).collect();
+        let steps: Vec<String> = path.into_actions().into_iter().map(|step| step.label.to_string()).collect();
         Some((fault, steps))
     });
+    let counterexample = found.min_by_key(|(fault, steps)| (steps.len(), *fault));
     let asked = *checker.model().asked.lock().expect("no thread has panicked");
-    Explored { states: checker.unique_state_count(), asked, counterexample }
+    let is_whole = counterexample.is_none() && checker.state_count() < limit;
+    Explored { states: checker.unique_state_count(), asked, counterexample, is_whole }
 }

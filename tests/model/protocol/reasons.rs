@@ -56,7 +56,7 @@ pub fn reason_of_swap(first: &str, then: &str) -> Option<(&'static str, &'static
 fn said_of(rule: Rule) -> Option<(&'static str, &'static str)> {
     let mutation = MUTATIONS.iter().find(|mutation| mutation.off == [rule])?;
     let reason = match mutation.verdict {
-        Verdict::Redundant(reason) => reason,
+        Verdict::Redundant(reason) | Verdict::Unfinished(reason) | Verdict::Covered(reason) => reason,
         Verdict::Caught(fault) => fault.text(),
     };
     Some((rule.text().trim_ascii(), reason))

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 /// The protocol as it is, in every configuration.
 pub fn unchanged() -> Vec<Explored> {
-    CONFIGURATIONS.iter().map(|around| explore::explore(around, &[])).collect()
+    CONFIGURATIONS.iter().map(|around| explore::explore(around, &[], explore::LIMIT)).collect()
 }
 
 /// What came of a mutation.
@@ -20,6 +20,8 @@ pub struct Tried {
     pub explored: Vec<&'static str>,
     /// States in all of them.
     pub states: usize,
+    /// Whether all worlds of these were seen, and nothing was wrong in any.
+    pub is_whole: bool,
     /// Whether an exploration came to a place where the rules that are off matter.
     pub matters: bool,
 }
@@ -27,7 +29,8 @@ pub struct Tried {
 /// Explores all configurations that come to a place where a rule of the mutation
 /// matters, one after the other until something is wrong.
 pub fn try_out(mutation: &Mutation, unchanged: &[Explored]) -> Tried {
-    let mut tried = Tried { counterexample: None, explored: Vec::new(), states: 0, matters: false };
+    let limit = if matches!(mutation.verdict, Verdict::Unfinished(_)) { explore::LIMIT / 10 } else { explore::LIMIT };
+    let mut tried = Tried { counterexample: None, explored: Vec::new(), states: 0, is_whole: true, matters: false };
     let matters = |explored: &Explored| mutation.off.iter().any(|rule| explored.asked.has(*rule));
     // Where a rule is kept the model may drop what it is about, unasked.
     let is_unasked = !unchanged.iter().any(matters);
@@ -35,9 +38,10 @@ pub fn try_out(mutation: &Mutation, unchanged: &[Explored]) -> Tried {
         if !matters(before) && !is_unasked {
             continue;
         }
-        let explored = explore::explore(around, mutation.off);
+        let explored = explore::explore(around, mutation.off, limit);
         tried.explored.push(around.name);
         tried.states += explored.states;
+        tried.is_whole &= explored.is_whole;
         tried.matters |= matters(&explored);
         if let Some((fault, steps)) = explored.counterexample {
             tried.counterexample = Some((fault, around.name, steps));
@@ -59,6 +63,8 @@ pub fn verdicts() -> String {
         let verdict = match mutation.verdict {
             Verdict::Caught(fault) => fault.text().to_owned(),
             Verdict::Redundant(reason) => format!("no violation: {reason}"),
+            Verdict::Unfinished(reason) => format!("no violation in the states explored, which are not all: {reason}"),
+            Verdict::Covered(reason) => format!("nothing is left for it to do: {reason}"),
         };
         let _ = writeln!(table, "| {} | {verdict} |", named(mutation.off));
     }
