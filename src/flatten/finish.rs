@@ -38,6 +38,30 @@ pub(crate) fn batches(plan: &Plan, buffers: &mut Buffers) -> Result<Vec<RecordBa
     Ok(batches)
 }
 
+/// Whether every column is made of the type that it has.
+///
+/// # Errors
+/// Of class config, naming the column.
+pub(crate) fn check(plan: &Plan) -> Result<()> {
+    let mut buffers = Buffers::new(plan);
+    let mut made: Vec<Vec<ArrayRef>> = Vec::with_capacity(plan.tables.len());
+    for (number, description) in plan.tables.iter().enumerate() {
+        let columns = table(plan, &mut buffers, number, &made)?;
+        for (field, column) in description.schema.fields().iter().zip(&columns) {
+            let (wanted, given) = (field.data_type(), column.data_type());
+            if wanted != given {
+                let column = field.name();
+                return Err(Error::config(format!(
+                    "{}.{column}: its source gives {given}, not {wanted}",
+                    description.name
+                )));
+            }
+        }
+        made.push(columns);
+    }
+    Ok(())
+}
+
 /// The order of rows that came by several paths: by the rows above, then by path;
 /// none if they stand so already.
 fn order(rows: &TableRows) -> Option<UInt32Array> {

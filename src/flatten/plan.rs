@@ -4,6 +4,7 @@
 //! other, and named functions that are not known.
 
 use super::derive;
+use super::finish;
 use super::identity_plan::{self, IdentityField, IdentityPlan, SourcePlan};
 use super::path::{Segment, Shape, segments};
 use crate::error::{Error, Result};
@@ -156,7 +157,9 @@ impl Plan {
             build.tables.push(table);
         }
         derive::check(catalogue, &build.tables)?;
-        build.finish()
+        let plan = build.finish()?;
+        finish::check(&plan)?;
+        Ok(plan)
     }
 
     pub(crate) fn object(&self, node: NodeId) -> &Object {

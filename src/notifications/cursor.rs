@@ -35,6 +35,9 @@ pub struct LogCursor {
     pub(super) quiet: bool,
     /// A JSON document, not lines.
     pub(super) document: bool,
+    /// Whether its content was gzip or zstd, whatever its name; unknown in older cursors.
+    #[serde(default)]
+    pub(super) compressed: Option<bool>,
     /// What follows `offset` is a damaged archive, which was refused once.
     #[serde(default)]
     pub(super) damaged: bool,
@@ -69,8 +72,8 @@ impl LogCursor {
     pub(super) fn held_by(&self, log: &mut Log) -> Result<bool> {
         if self.offset == 0 {
             // An inode that went from plain to compressed is another file's by now.
-            let packed = self.damaged || self.path.ends_with(".gz") || self.path.ends_with(".zst");
-            return Ok(self.same_file(&log.stat) && packed == log.compressed);
+            let by_name = || self.path.ends_with(".gz") || self.path.ends_with(".zst");
+            return Ok(self.same_file(&log.stat) && self.compressed.unwrap_or_else(by_name) == log.compressed);
         }
         if !log.compressed && log.stat.size < self.offset {
             return Ok(false);

@@ -55,6 +55,7 @@ pub(super) fn read(
         rotated: false,
         quiet: false,
         document: old.map_or(progress.document, |cursor| cursor.document),
+        compressed: Some(log.compressed),
         damaged: progress.damaged,
     })
 }
