@@ -81,6 +81,7 @@ pub fn run(config: &Config, options: &Options) -> Ended {
         has_gap: false,
         named_pending: HashSet::new(),
         unfinished: false,
+        unread: false,
         plan: None,
         signal: None,
     };
@@ -109,6 +110,8 @@ struct Run<'a> {
     summary: Summary,
     has_gap: bool,
     unfinished: bool,
+    /// Whether a part of the logs is left to the next run.
+    unread: bool,
     named_pending: HashSet<CallId>,
     plan: Option<Plan>,
     signal: Option<u8>,
@@ -151,7 +154,7 @@ impl Run<'_> {
         self.signal = shutdown.exit_code();
         let due = queue.len();
         self.report_pending(&work.list);
-        self.unfinished = due > 0 || work.list.has_unfinished();
+        self.unfinished = due > 0 || work.list.has_unfinished() || self.unread;
         let by_hand = self.options.named.iter().map(|(id, _)| *id).chain(self.options.given.iter().map(|(id, _)| *id));
         self.named_pending = by_hand.filter(|id| work.list.get(*id).is_some()).collect();
         outcome?;
@@ -219,6 +222,13 @@ impl Run<'_> {
         self.summary.notifications_read = collected.read;
         self.summary.notifications_skipped =
             collected.skipped.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
+        if collected.more {
+            self.unread = true;
+            tracing::warn!(
+                refused = collected.rejected.len(),
+                "so much of the logs was refused that the rest is left to the next run; `callrec quarantine list` says what it was"
+            );
+        }
         for gap in &collected.gaps {
             self.has_gap = true;
             tracing::error!(file = %gap.file.display(), reason = gap.reason.code(), "a part of this log was not read and is not found any more: calls that only it names are missing");

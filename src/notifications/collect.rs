@@ -30,6 +30,10 @@ pub fn collect(settings: &Settings, from: &[LogCursor]) -> Result<Collected, Err
     let chosen = chosen(&files, &cursors, from, &settings.patterns)?;
     for index in order.into_iter().filter(|index| chosen[*index]) {
         let (file, cursor) = (&files[index], cursors[index].as_ref());
+        if collected.is_full() {
+            collected.cursors.extend(cursor.cloned());
+            continue;
+        }
         match read(file, cursor, settings, &mut collected)? {
             Some(mut new) => {
                 settle(&mut new, cursor, index, &files);
@@ -39,6 +43,7 @@ pub fn collect(settings: &Settings, from: &[LogCursor]) -> Result<Collected, Err
             None => collected.cursors.extend(cursor.cloned()),
         }
     }
+    collected.more = collected.is_full();
     collected.cursors.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(collected)
 }
@@ -71,7 +76,10 @@ fn read(
         if !cursor.held_by(&mut log)? {
             return Ok(None);
         }
-        let unread = if log.compressed { !cursor.untouched(&log.stat) } else { cursor.offset < log.stat.size };
+        let unread = match log.compressed {
+            true => !cursor.ended || !cursor.untouched(&log.stat),
+            false => cursor.offset < log.stat.size,
+        };
         if !unread && cursor.offset > 0 {
             let stat = log.stat;
             let path = file.path.to_string_lossy().into_owned();

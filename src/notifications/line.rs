@@ -1,7 +1,7 @@
 //! One line or document: a notification, a collection, or a list of either.
 
 use super::item::{Item, Members, judge, member};
-use super::{Collected, Reason, Rejected, Settings};
+use super::{Collected, REFUSED_BYTES, Reason, Rejected, Settings};
 use crate::call_id::CallId;
 use crate::json::{self, Unsafe};
 use crate::redact;
@@ -119,5 +119,6 @@ pub(super) fn refuse(bytes: &[u8], reason: Reason, at: Position<'_>, settings: &
     let state = settings.client_state.as_ref().map_or("", |state| state.expose_secret());
     let bytes = redact::without(bytes, &redact::forms(state), KEPT_BYTES);
     let bytes = redact::without_values(&bytes, "clientState");
+    collected.refused_bytes += bytes.len() + REFUSED_BYTES;
     collected.rejected.push(Rejected { file: at.file.to_owned(), offset: at.offset, reason, bytes });
 }

@@ -162,7 +162,24 @@ pub struct Collected {
     pub gaps: Vec<Gap>,
     /// The new cursor of every log. Replaces all that came in.
     pub cursors: Vec<LogCursor>,
+    /// There is more to be read: so much was refused that memory would not do.
+    pub more: bool,
+    /// What the refused parts weigh, in bytes.
+    refused_bytes: usize,
 }
+
+impl Collected {
+    /// Whether no more is read in this run.
+    const fn is_full(&self) -> bool {
+        self.refused_bytes >= MOST_REFUSED_BYTES
+    }
+}
+
+/// Most that is refused in one collect, in bytes, with [`REFUSED_BYTES`] for each
+/// part: what goes to quarantine is held until the commit.
+const MOST_REFUSED_BYTES: usize = 64 << 20;
+/// What a refused part weighs beside its bytes.
+const REFUSED_BYTES: usize = 512;
 
 #[cfg(test)]
 mod tests;

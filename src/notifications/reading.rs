@@ -152,6 +152,10 @@ fn lines(
     let mut progress = Progress { offset: start, last: Vec::new(), ended: true, document: false, damaged: false };
     let mut line = Bounded::default();
     loop {
+        if collected.is_full() && line.length == 0 {
+            progress.ended = false;
+            return Ok(progress);
+        }
         let chunk = stream.chunk()?;
         if chunk.is_empty() {
             break;

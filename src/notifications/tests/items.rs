@@ -211,3 +211,28 @@ fn a_damaged_archive_is_refused_once_wherever_the_damage_is() {
         }
     }
 }
+
+#[test]
+fn so_much_is_refused_that_the_rest_waits_and_nothing_of_it_is_missed() {
+    let garbage = |lines: usize| format!("{}\n", "x".repeat(16_000)).repeat(lines);
+    let log = |lines: usize, number: u32| line(&[number]) + &garbage(lines) + &line(&[number + 1]);
+    let mut logs = Logs::new("*.jsonl*");
+    logs.settings.max_line_bytes = 1 << 20;
+    logs.append("a.jsonl.1.gz", gzip(log(2500, 1).as_bytes()));
+    logs.append("b.jsonl", log(2500, 3));
+    logs.append("c.jsonl", log(1, 5));
+    let (mut found, mut refused, mut runs) = (Vec::new(), 0, 0);
+    loop {
+        let collected = logs.collect();
+        assert!(collected.gaps.is_empty(), "{:?}", collected.gaps);
+        found.extend(numbers(&collected));
+        refused += collected.rejected.len();
+        runs += 1;
+        if !collected.more {
+            break;
+        }
+    }
+    found.sort_unstable();
+    assert_eq!((found, refused, runs), (vec![1, 2, 3, 4, 5, 6], 5001, 2));
+    assert_eq!(logs.collect().read, 0);
+}
