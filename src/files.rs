@@ -215,11 +215,15 @@ pub fn write_atomically_past(path: &Path, bytes: &[u8], modes: Modes, point: &'s
 }
 
 /// As [`write_atomically`] for a path that a user names, where a file of the
-/// temporary name may be somebody's.
+/// temporary name may be somebody's. A device or a FIFO is written to as it is.
 ///
 /// # Errors
 /// Any failure of the file system, by class I/O.
 pub fn write_named(path: &Path, bytes: &[u8], modes: Modes) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        let mut there = OpenOptions::new().write(true).open(path).map_err(|e| Error::io("open", path, e))?;
+        return there.write_all(bytes).map_err(|e| Error::io("write", path, e));
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let mut file = create_file(&temporary, modes)?;

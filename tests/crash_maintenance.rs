@@ -159,7 +159,7 @@ fn what_a_killed_run_fetched_outlives_an_upgrade_of_the_schema() {
     outlives("undisturbed");
     tree::restore(&place.root(), &before);
     let points = [
-        ("upgrade::carried", 1),
+        ("rebuild::carried", 1),
         ("rebuild::part", 1),
         ("rebuild::staged", 1),
         ("commit::renaming", 1),

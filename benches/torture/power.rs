@@ -89,7 +89,8 @@ pub fn mutations() -> u64 {
     println!("| of | first | then | swapped | the model |\n|---|---|---|---|---|");
     let swapped = side_by_side(&halves, |&half| workers[half].lock().unwrap().swapped(half));
     for Swap { of, first, then, breaks } in swapped.into_iter().flatten() {
-        let reason = if breaks.is_some() { Some("") } else { reason_of_order(first, then) };
+        let reason =
+            if breaks.is_some() { Some("") } else { model::reason_of_swap(first, then).map(|(_, reason)| reason) };
         unexplained += u64::from(reason.is_none());
         let (breaks, reason) = (breaks.unwrap_or("recovered from".to_owned()), reason.unwrap_or("NOT EXPLAINED"));
         println!("| {of} | {first} | {then} | {breaks} | {reason} |");
@@ -99,13 +100,6 @@ pub fn mutations() -> u64 {
         begun.elapsed().as_secs_f64()
     );
     unexplained
-}
-
-/// What the model says of two stages that are swapped; of two parts of one
-/// stage, what it says of neighbouring ones.
-fn reason_of_order(first: &str, then: &str) -> Option<&'static str> {
-    let plain = |name: &str| name.split(',').next().unwrap_or_default().to_owned();
-    model::reason_of_swap(&plain(first), &plain(then)).map(|(_, reason)| reason)
 }
 
 impl Worker {
@@ -239,12 +233,9 @@ impl Worker {
 
     /// The steps of a recorded command by stages of the protocol.
     fn stages(&self, number: usize) -> Vec<(&'static str, Vec<Step>)> {
-        let mut disk = self.recorded[number].before.clone();
         let mut stages: Vec<(&'static str, Vec<Step>)> = Vec::new();
         for step in self.recorded[number].steps.clone() {
-            let replaces = matches!(&step, Step::Rename(_, to) if disk.has(to));
-            let stage = stage_of(&step, stages.last().map_or("recover", |(name, _)| name), replaces);
-            disk.apply(&step);
+            let stage = stage_of(&step, stages.last().map_or("recover", |(name, _)| name));
             match stages.last_mut() {
                 Some((name, steps)) if *name == stage => steps.push(step),
                 _ => stages.push((stage, vec![step])),
@@ -253,37 +244,24 @@ impl Worker {
         stages
     }
 
-    /// Every two stages of the run, and of the merge, swapped.
+    /// Every two neighbouring stages of the run, and of the merge, swapped.
     fn swapped(&mut self, half: usize) -> Vec<Swap> {
         let mut swaps = Vec::new();
         for number in [0, self.recorded.len() - 1] {
             let stages = self.stages(number);
-            let pairs = (0..stages.len()).flat_map(|first| (first + 1..stages.len()).map(move |then| (first, then)));
-            for (first, then) in pairs.filter(|(first, then)| (first + then) % 2 == half) {
+            for first in (0..stages.len() - 1).filter(|first| first % 2 == half) {
                 let mut order: Vec<usize> = (0..stages.len()).collect();
-                order.swap(first, then);
-                let breaks = self.reordered(number, &stages, &order, then - first == 1);
-                eprintln!("mutations: {} before {}: {breaks:?}", stages[then].0, stages[first].0);
-                swaps.push(Swap {
-                    of: self.recorded[number].name,
-                    first: stages[first].0,
-                    then: stages[then].0,
-                    breaks,
-                });
+                order.swap(first, first + 1);
+                let breaks = self.reordered(number, &stages, &order);
+                let (first, then) = (stages[first].0, stages[first + 1].0);
+                swaps.push(Swap { of: self.recorded[number].name, first, then, breaks });
             }
         }
         swaps
     }
 
-    /// What a recovery ends in when the stages are done in `order`; `every` step
-    /// is looked at, or only the ends of stages and the turning points.
-    fn reordered(
-        &mut self,
-        number: usize,
-        stages: &[(&'static str, Vec<Step>)],
-        order: &[usize],
-        every: bool,
-    ) -> Option<String> {
+    /// What a recovery ends in when the stages are done in `order`.
+    fn reordered(&mut self, number: usize, stages: &[(&'static str, Vec<Step>)], order: &[usize]) -> Option<String> {
         let mut disk = self.recorded[number].before.clone();
         let first = order.iter().enumerate().position(|(place, stage)| place != *stage).unwrap_or(order.len());
         for (place, &stage) in order.iter().enumerate() {
@@ -293,8 +271,7 @@ impl Worker {
                     return Some(format!("cannot be done: {} needs the other", named(step)));
                 }
                 disk.apply(step);
-                let looked_at = every || index + 1 == steps.len() || is_turning_point(step);
-                if place < first || !looked_at {
+                if place < first {
                     continue;
                 }
                 if let Some(fault) = self.any_fault(&disk, index as u64) {
@@ -390,9 +367,8 @@ fn class_of(step: &Step) -> String {
     if class.is_empty() { "the root".to_owned() } else { class }
 }
 
-/// The stage of the protocol that a step belongs to, after `present`; `replaces`
-/// tells whether a rename replaces a file.
-fn stage_of(step: &Step, present: &'static str, replaces: bool) -> &'static str {
+/// The stage of the protocol that a step belongs to, after `present`.
+fn stage_of(step: &Step, present: &'static str) -> &'static str {
     let path = path_of(step);
     let publishing = present.starts_with("publish") || present == "remove" || present == "sync of directories";
     match step {
@@ -413,11 +389,9 @@ fn stage_of(step: &Step, present: &'static str, replaces: bool) -> &'static str 
         }
         Step::Rename(..) if path.starts_with("_callrec/quarantine") => "publish quarantine",
         Step::Rename(..) if path.starts_with("raw/") => "publish raw",
-        Step::Rename(..) if path.starts_with("calls/") && replaces => "publish calls, replaced",
-        Step::Rename(..) if path.starts_with("calls/") => "publish calls, new",
+        Step::Rename(..) if path.starts_with("calls/") => "publish calls",
         Step::Rename(..) if path.starts_with("ledger/") => "publish ledger",
-        Step::Rename(..) if replaces => "publish children, replaced",
-        Step::Rename(..) => "publish children, new",
+        Step::Rename(..) => "publish children",
         Step::Remove(_) => "remove",
         Step::Sync(_) if publishing => "sync of directories",
         _ => present,

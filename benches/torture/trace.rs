@@ -248,11 +248,6 @@ impl Disk {
         }
     }
 
-    /// Whether there is a file or a directory.
-    pub fn has(&self, path: &str) -> bool {
-        self.find(path).is_some()
-    }
-
     /// Whether what the step works on is there.
     pub fn can(&self, step: &Step) -> bool {
         let parent = |path: &str| self.find(path.rsplit_once('/').map_or("", |(parent, _)| parent)).is_some();

@@ -114,6 +114,28 @@ impl Layout {
         files::make_private(&self.root.join(RAW))
     }
 
+    /// The highest number of a commit that a file of the dataset is named after;
+    /// 0 if there is none. Normally that of the newest commit, or a lower one.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn highest_number<'a>(&self, tables: impl IntoIterator<Item = &'a str>) -> Result<u64> {
+        let mut names = Vec::new();
+        for table in tables.into_iter().chain([RAW, LEDGER]) {
+            names.extend(self.parts(table)?.into_iter().map(|part| part.name));
+        }
+        for (directory, ending) in [(self.commits(), ".published"), (self.quarantine(), ".jsonl")] {
+            let paths = files::list(&directory)?;
+            let all = paths.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+            names.extend(all.filter(|name| name.ends_with(ending)));
+        }
+        let number = |name: &str| {
+            let name = name.strip_prefix("part-").unwrap_or(name);
+            name.split('.').next()?.parse().ok()
+        };
+        Ok(names.iter().filter_map(|name| number(name)).max().unwrap_or(0))
+    }
+
     /// All parts of a table, by date and name.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ impl Family {
 /// were.
 pub fn merge(dataset: &mut Dataset, policy: Policy, run_id: &str, now: DateTime<Utc>) -> Result<Option<Commit>> {
     dataset.check_no_spool()?;
-    let mut commit = Commit::after(dataset.newest(), Kind::Merge, run_id, &dataset.tables.catalogue.hash, now);
+    let mut commit = dataset.begin_commit(Kind::Merge, run_id, now);
     let (layout, tables) = (dataset.layout.clone(), dataset.tables.clone());
     let mut stage = Stage::begin(&layout, &tables, commit.number)?;
     let merged = layout::part_name(commit.number);

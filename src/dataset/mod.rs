@@ -28,6 +28,7 @@ use crate::error::{Class, Error, Result};
 use crate::files::{self, PRIVATE};
 use crate::schema::Catalogue;
 use crate::spool::Spool;
+use chrono::{DateTime, Utc};
 use commit::Commit;
 use layout::Layout;
 use std::fs::{File, TryLockError};
@@ -40,6 +41,8 @@ pub struct Dataset {
     /// What the catalogue means for its files.
     pub tables: Tables,
     newest: Option<Commit>,
+    /// The highest number that a file is named after.
+    highest: u64,
     _lock: File,
 }
 
@@ -71,7 +74,14 @@ impl Dataset {
         }
         let newest = commit::newest(&layout)?;
         let tables = Tables::new(catalogue)?;
-        let dataset = Self { layout, tables, newest, _lock: lock };
+        let highest = layout.highest_number(catalogue.tables.iter().map(|table| table.name.as_str()))?;
+        let dataset = Self { layout, tables, newest, highest, _lock: lock };
+        if dataset.is_rolled_back() {
+            tracing::warn!(
+                "there are files of later commits than the newest one in _callrec, which was restored or lost a part; \
+                 `callrec verify` says what the archive lacks"
+            );
+        }
         dataset.recover()?;
         Ok(dataset)
     }
@@ -109,7 +119,7 @@ impl Dataset {
         crash_point("start::staging")?;
         for spool in files::list(&self.layout.spools())? {
             let of = spool.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<u64>().ok());
-            if of != Some(number + 1) || files::check_directory(&spool).is_err() {
+            if of != Some(self.next_number()) || files::check_directory(&spool).is_err() {
                 files::remove_directory(&spool)?;
             }
         }
@@ -125,7 +135,23 @@ impl Dataset {
     /// The number that the next commit will have.
     #[must_use]
     pub fn next_number(&self) -> u64 {
-        self.newest.as_ref().map_or(0, |c| c.number) + 1
+        // A name that is taken is never used again, also where the commit that
+        // took it is gone.
+        self.newest.as_ref().map_or(0, |c| c.number).max(self.highest) + 1
+    }
+
+    /// Whether files are named after commits that are not known: `_callrec` was
+    /// restored from a backup that is older than the tables, or lost a record.
+    #[must_use]
+    pub fn is_rolled_back(&self) -> bool {
+        self.highest > self.newest.as_ref().map_or(0, |c| c.number)
+    }
+
+    /// A commit that changes nothing, after the newest one.
+    #[must_use]
+    pub fn begin_commit(&self, kind: commit::Kind, run_id: &str, now: DateTime<Utc>) -> Commit {
+        let commit = Commit::after(self.newest(), kind, run_id, &self.tables.catalogue.hash, now);
+        Commit { number: self.next_number(), ..commit }
     }
 
     /// What a killed run left for the next commit.
@@ -163,6 +189,7 @@ impl Dataset {
     pub fn commit(&mut self, commit: Commit) -> Result<()> {
         commit.write(&self.layout)?;
         publish::publish(&self.layout, &commit)?;
+        self.highest = self.highest.max(commit.number);
         self.newest = Some(commit);
         Ok(())
     }

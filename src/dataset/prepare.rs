@@ -67,8 +67,7 @@ pub struct Batch<'a> {
 /// were, and the spool is kept for the next run.
 pub fn commit(dataset: &mut Dataset, mut batch: Batch<'_>) -> Result<Commit> {
     let number = batch.spool.number();
-    let mut commit =
-        Commit::after(dataset.newest(), Kind::Batch, batch.run_id, &dataset.tables.catalogue.hash, batch.now);
+    let mut commit = dataset.begin_commit(Kind::Batch, batch.run_id, batch.now);
     if commit.number != number {
         return Err(Error::config(format!("The spool is of commit {number}, but the next one is {}", commit.number)));
     }

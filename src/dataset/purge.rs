@@ -36,7 +36,7 @@ pub enum Purge {
 pub fn purge(dataset: &mut Dataset, what: &Purge, run_id: &str, now: DateTime<Utc>) -> Result<Option<Commit>> {
     dataset.check_no_spool()?;
     let (layout, tables) = (dataset.layout.clone(), dataset.tables.clone());
-    let mut commit = Commit::after(dataset.newest(), Kind::Purge, run_id, &tables.catalogue.hash, now);
+    let mut commit = dataset.begin_commit(Kind::Purge, run_id, now);
     let mut stage = Stage::begin(&layout, &tables, commit.number)?;
     let calls = found(dataset, what)?;
     let mut names: BTreeSet<String> = calls.iter().map(|call| call.call_id.clone()).collect();

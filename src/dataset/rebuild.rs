@@ -16,6 +16,7 @@ use crate::files::{self, PRIVATE};
 use crate::flatten;
 use crate::raw;
 use ::parquet::arrow::ProjectionMask;
+use ::parquet::errors::ParquetError;
 use arrow::array::AsArray;
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -28,15 +29,12 @@ use std::path::PathBuf;
 /// Any failure of the file system, by class I/O; by class configuration when
 /// the archive holds what flatten refuses.
 pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Utc>, threads: usize) -> Result<Commit> {
-    if kind == Kind::Upgrade {
-        // No run may go before an upgrade, so that it cannot wait for an empty spool.
-        dataset.carry_spool()?;
-        crash_point("upgrade::carried")?;
-    } else {
-        dataset.check_no_spool()?;
-    }
+    // No run may go before an upgrade, and none can where the tables are damaged:
+    // neither waits for an empty spool.
+    dataset.carry_spool()?;
+    crash_point("rebuild::carried")?;
     let (layout, tables) = (dataset.layout.clone(), dataset.tables.clone());
-    let mut commit = Commit::after(dataset.newest(), kind, run_id, &tables.catalogue.hash, now);
+    let mut commit = dataset.begin_commit(kind, run_id, now);
     let mut stage = Stage::begin(&layout, &tables, commit.number)?;
     let segments: Vec<PathBuf> = layout.parts(RAW)?.into_iter().map(|part| part.path).collect();
     let entries = latest_of(&segments)?;
@@ -66,7 +64,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
                     continue;
                 }
                 commit.removed.push(relative);
-                if holds_others(&path, &archived)? {
+                if keeps_rows(&path, &archived)? {
                     inputs.push(Input { path, without: Some(&archived) });
                 }
             }
@@ -202,6 +200,21 @@ pub fn compare(
     }
     files::remove_directory(&layout.staging(stage.number()))?;
     Ok(compared)
+}
+
+/// As [`holds_others`]; a part that cannot be read as Parquet keeps none.
+fn keeps_rows(path: &std::path::Path, archived: &HashSet<String>) -> Result<bool> {
+    let is_damage = |error: &Error| {
+        let source = std::error::Error::source(error).and_then(|e| e.downcast_ref::<ParquetError>());
+        source.is_some_and(|e| !matches!(e, ParquetError::External(_)))
+    };
+    match holds_others(path, archived) {
+        Err(error) if is_damage(&error) => {
+            tracing::warn!(part = %path.display(), "this part is damaged: what it held and the archive has not is gone");
+            Ok(false)
+        }
+        other => other,
+    }
 }
 
 /// Whether a part has rows of calls that the archive does not have.

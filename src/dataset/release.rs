@@ -23,7 +23,7 @@ pub fn release(
 ) -> Result<Option<Commit>> {
     dataset.check_no_spool()?;
     let (layout, tables) = (dataset.layout.clone(), dataset.tables.clone());
-    let mut commit = Commit::after(dataset.newest(), Kind::Quarantine, run_id, &tables.catalogue.hash, now);
+    let mut commit = dataset.begin_commit(Kind::Quarantine, run_id, now);
     let mut stage = Stage::begin(&layout, &tables, commit.number)?;
     purge::release(&mut stage, dataset, &mut commit, |item| items.contains(&item.item))?;
     if stage.files.is_empty() && commit.removed.is_empty() {

@@ -18,6 +18,9 @@ pub struct Drift {
 /// so that input cannot make the report grow without bound.
 const MOST_PATHS: usize = 1_000;
 const FURTHER: &str = "(further paths)";
+/// What paths are counted under whose names are no identifiers: the report is
+/// shown to everybody, and such a name may be text about somebody.
+const ODD: &str = "(a name that is no identifier)";
 
 /// Longest path that is kept, in bytes: names of members are input, too.
 const LONGEST: usize = 512;
@@ -65,7 +68,18 @@ impl Drift {
     }
 }
 
+/// Whether all names in a path could be Graph's: identifiers, and annotations of OData.
+fn is_plain(path: &str) -> bool {
+    let is_name = |name: &str| {
+        let name = name.trim_end_matches("[]").trim_end_matches("{}");
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '@')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@' | '$'))
+    };
+    path.split('.').all(is_name) && path.split('@').skip(1).all(|rest| rest.starts_with("odata."))
+}
+
 fn add(counts: &mut BTreeMap<String, u64>, path: String, count: u64) {
+    let path = if path == FURTHER || is_plain(&path) { path } else { ODD.to_owned() };
     let named = counts.len() - usize::from(counts.contains_key(FURTHER));
     let known = counts.contains_key(&path) || (path != FURTHER && named < MOST_PATHS && path.len() <= LONGEST);
     *counts.entry(if known { path } else { FURTHER.to_owned() }).or_default() += count;
@@ -74,6 +88,20 @@ fn add(counts: &mut BTreeMap<String, u64>, path: String, count: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_may_be_about_somebody_are_not_told() {
+        let mut drift = Drift::default();
+        for odd in ["jane.doe@contoso.example", "Jane Doe", "sessions[].+4915112345", "x.4915112345", "a@b", "", "a..b"]
+        {
+            drift.unknown_member(odd.to_owned());
+        }
+        for plain in ["sessions[].caller.fooBar", "ratings{}.x_1", "@odata.etag", "sessions@odata.count"] {
+            drift.unknown_member(plain.to_owned());
+        }
+        assert_eq!(drift.unknown_members[ODD], 7);
+        assert_eq!(drift.unknown_members.len(), 5);
+    }
 
     #[test]
     fn counts_add_up_and_paths_are_bounded() {

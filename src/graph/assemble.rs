@@ -29,10 +29,9 @@ impl Collection {
         }
         let served = Self { bytes, ends, last_page: 0 };
         let longest = self.last_page.min(self.len()).min(served.len());
-        let overlap = (1..=longest)
-            .rev()
-            .find(|&n| (0..n).all(|i| self.element(self.len() - n + i) == served.element(i)))
-            .unwrap_or(0);
+        let end: Vec<&[u8]> = (self.len() - longest..self.len()).map(|i| self.element(i)).collect();
+        let start: Vec<&[u8]> = (0..longest).map(|i| served.element(i)).collect();
+        let overlap = overlap(&end, &start);
         for i in overlap..served.len() {
             self.bytes.extend_from_slice(served.element(i));
             self.ends.push(self.bytes.len());
@@ -65,6 +64,23 @@ impl Collection {
         }
         out.push(b']');
     }
+}
+
+/// How many elements at the end of one list stand at the start of another, at
+/// most all: in one pass (Knuth, Morris and Pratt), for the lists are input.
+fn overlap(end: &[&[u8]], start: &[&[u8]]) -> usize {
+    // For each prefix of `start`, the longest other prefix that it ends with.
+    let mut shorter = vec![0; start.len()];
+    let grow = |shorter: &[usize], mut known: usize, element: &[u8]| {
+        while known > 0 && start.get(known).is_none_or(|next| *next != element) {
+            known = shorter[known - 1];
+        }
+        known + usize::from(start.get(known).is_some_and(|next| *next == element))
+    };
+    for i in 1..start.len() {
+        shorter[i] = grow(&shorter, shorter[i - 1], start[i]);
+    }
+    end.iter().fold(0, |known, element| grow(&shorter, known, element))
 }
 
 /// The answer to one of the requests for a record, with the list that it expands.
@@ -178,6 +194,21 @@ mod tests {
     fn of_a_repeated_list_the_last_counts_once() {
         let sessions = expansion(r#"{"sessions":[1],"sessions":[2],"a":1,"a":2}"#, "sessions", &["[3]"]);
         assert_eq!(assembled(&sessions, &expansion("{}", "participants_v2", &[])), r#"{"sessions":[2,3],"a":1,"a":2}"#);
+    }
+
+    #[test]
+    fn an_overlap_is_the_longest_one() {
+        let list = |text: &'static str| -> Vec<&[u8]> { text.as_bytes().chunks(1).collect() };
+        for (end, start) in
+            [("aab", "aabaab"), ("aaaa", "aaaa"), ("abab", "abcd"), ("xaba", "abab"), ("", "a"), ("ab", "ba")]
+        {
+            let (end, start) = (list(end), list(start));
+            let naive = (0..=end.len().min(start.len())).rev().find(|&n| end[end.len() - n..] == start[..n]).unwrap();
+            assert_eq!(overlap(&end, &start), naive, "{end:?} {start:?}");
+        }
+        let (mut one, other) = (vec![&b"{}"[..]; 300_000], vec![&b"{}"[..]; 300_000]);
+        one[299_999] = b"{\"id\":1}";
+        assert_eq!(overlap(&one, &other), 0, "in one pass, or this takes hours");
     }
 
     #[test]

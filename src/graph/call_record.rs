@@ -153,10 +153,11 @@ impl Fetch<'_> {
         let mut seen = HashSet::from([self.url(None, Some(list.expand)).to_string()]);
         let (mut pages, mut empty, mut by_own_url) = (1, 0, false);
         loop {
-            let followed = link::pinned(&link, &self.client.settings().endpoint).and_then(|url| {
-                let new = seen.insert(url.to_string()) && pages < MAX_PAGES && empty <= MAX_EMPTY_PAGES;
-                if new { Ok(url) } else { Err(Refused::Loop) }
-            });
+            let followed =
+                link::pinned(&link, &self.client.settings().endpoint, &self.id.to_string()).and_then(|url| {
+                    let new = seen.insert(url.to_string()) && pages < MAX_PAGES && empty <= MAX_EMPTY_PAGES;
+                    if new { Ok(url) } else { Err(Refused::Loop) }
+                });
             let url = match followed {
                 Ok(url) => url,
                 Err(refused) if by_own_url => return Err(Stop::unusable(refused, begun.expansion.to_json()).into()),

@@ -1,7 +1,8 @@
 //! Next links are input: they are followed only back to where they came from.
 //!
 //! Refuses another scheme, host or port than the endpoint's, user info, a
-//! fragment, `$metadata` and whatever lies outside the API version in use.
+//! fragment, `$metadata`, whatever lies outside the API version in use, and what
+//! is not about the record that is read.
 
 use reqwest::Url;
 
@@ -16,11 +17,11 @@ pub(super) enum Refused {
     Loop,
 }
 
-/// The URL of `link` when a token may be sent there.
+/// The URL of `link` when a token may be sent there and it is about the record `id`.
 ///
 /// # Errors
 /// [`Refused::Foreign`].
-pub(super) fn pinned(link: &str, endpoint: &Url) -> Result<Url, Refused> {
+pub(super) fn pinned(link: &str, endpoint: &Url, id: &str) -> Result<Url, Refused> {
     // The parser would quietly drop or rewrite these.
     if link.chars().any(|c| c.is_ascii_control() || c == ' ' || c == '\\') {
         return Err(Refused::Foreign);
@@ -34,7 +35,8 @@ pub(super) fn pinned(link: &str, endpoint: &Url) -> Result<Url, Refused> {
     let path = url.path().to_ascii_lowercase();
     let root = format!("{}/v1.0/", endpoint.path().trim_end_matches('/').to_ascii_lowercase());
     let in_version = path.starts_with(&root) && !path.contains("$metadata") && !path.contains("%24metadata");
-    if same_place && in_version && !authority.contains('@') && url.fragment().is_none() {
+    let is_of_record = path.contains(&id.to_ascii_lowercase());
+    if same_place && in_version && is_of_record && !authority.contains('@') && url.fragment().is_none() {
         Ok(url)
     } else {
         Err(Refused::Foreign)
@@ -46,44 +48,46 @@ mod tests {
     use super::*;
 
     fn follow(link: &str) -> Result<Url, Refused> {
-        pinned(link, &Url::parse("https://graph.microsoft.com").expect("a URL"))
+        pinned(link, &Url::parse("https://graph.microsoft.com").expect("a URL"), "RecordX")
     }
 
     #[test]
     fn a_link_to_the_endpoint_is_sent_unchanged() {
         for link in [
-            "https://graph.microsoft.com/v1.0/communications/callRecords/x/sessions?$expand=segments&$skiptoken=a%2Bb==",
-            "https://graph.microsoft.com/v1.0/communications/callRecords('x')/participants_v2?$skip=130",
+            "https://graph.microsoft.com/v1.0/communications/callRecords/recordx/sessions?$expand=segments&$skiptoken=a%2Bb==",
+            "https://graph.microsoft.com/v1.0/communications/callRecords('RecordX')/participants_v2?$skip=130",
         ] {
             assert_eq!(follow(link).expect(link).as_str(), link);
         }
-        let with_port = "https://graph.microsoft.com:443/v1.0/communications/callRecords/x";
+        let with_port = "https://graph.microsoft.com:443/v1.0/communications/callRecords/recordx";
         assert!(follow(with_port).is_ok());
     }
 
     #[test]
     fn whatever_leads_elsewhere_is_refused() {
         for link in [
-            "https://evil.example/v1.0/communications/callRecords/x",
-            "http://graph.microsoft.com/v1.0/communications/callRecords/x",
-            "https://graph.microsoft.com:8443/v1.0/communications/callRecords/x",
-            "https://graph.microsoft.com@evil.example/v1.0/x",
-            "https://user:pw@graph.microsoft.com/v1.0/x",
-            "https://@graph.microsoft.com/v1.0/x",
-            "https://graph.microsoft.com./v1.0/x",
-            "https://graph.microsoft.com.evil.example/v1.0/x",
-            "https://graph.microsoft.com/v1.0/x#",
-            "https://graph.microsoft.com/v1.0/$metadata#communications/callRecords('x')/sessions?$skiptoken=abc",
-            "https://graph.microsoft.com/v1.0/%24metadata",
-            "https://graph.microsoft.com/beta/communications/callRecords/x",
-            "https://graph.microsoft.com/v1.0/../beta/x",
-            "https://graph.microsoft.com/v1.0/%2e%2e/beta/x",
-            "https:\\\\evil.example/v1.0/x",
-            "https://gr\u{430}ph.microsoft.com/v1.0/x",
-            "http://169.254.169.254/v1.0/metadata",
-            "//evil.example/v1.0/x",
-            "/v1.0/communications/callRecords/x",
-            "https://graph.microsoft.com/v1.0/x\nHost: evil",
+            "https://graph.microsoft.com/v1.0/users?$skiptoken=recordx",
+            "https://graph.microsoft.com/v1.0/communications/callRecords/another/sessions?$skiptoken=1",
+            "https://evil.example/v1.0/communications/callRecords/recordx",
+            "http://graph.microsoft.com/v1.0/communications/callRecords/recordx",
+            "https://graph.microsoft.com:8443/v1.0/communications/callRecords/recordx",
+            "https://graph.microsoft.com@evil.example/v1.0/recordx",
+            "https://user:pw@graph.microsoft.com/v1.0/recordx",
+            "https://@graph.microsoft.com/v1.0/recordx",
+            "https://graph.microsoft.com./v1.0/recordx",
+            "https://graph.microsoft.com.evil.example/v1.0/recordx",
+            "https://graph.microsoft.com/v1.0/recordx#",
+            "https://graph.microsoft.com/v1.0/$metadata#communications/callRecords('recordx')/sessions?$skiptoken=abc",
+            "https://graph.microsoft.com/v1.0/%24metadata/recordx",
+            "https://graph.microsoft.com/beta/communications/callRecords/recordx",
+            "https://graph.microsoft.com/v1.0/../beta/recordx",
+            "https://graph.microsoft.com/v1.0/%2e%2e/beta/recordx",
+            "https:\\\\evil.example/v1.0/recordx",
+            "https://gr\u{430}ph.microsoft.com/v1.0/recordx",
+            "http://169.254.169.254/v1.0/recordx",
+            "//evil.example/v1.0/recordx",
+            "/v1.0/communications/callRecords/recordx",
+            "https://graph.microsoft.com/v1.0/recordx\nHost: evil",
             "file:///etc/passwd",
             "",
         ] {

@@ -4,11 +4,16 @@
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::collections::HashMap;
 use std::fmt;
 
 /// The members of a JSON object in their order, values as served.
 #[derive(Debug)]
-pub(super) struct Members(Vec<(String, Box<RawValue>)>);
+pub(super) struct Members {
+    in_order: Vec<(String, Box<RawValue>)>,
+    /// The place of each name; of one that is repeated the last counts.
+    places: HashMap<String, usize>,
+}
 
 impl Members {
     /// Takes `text` apart; `None` where it is no JSON object.
@@ -18,11 +23,11 @@ impl Members {
 
     /// Of a name that is repeated the last counts.
     pub(super) fn get(&self, name: &str) -> Option<&RawValue> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| &**value)
+        self.places.get(name).map(|&place| &*self.in_order[place].1)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), &**value))
+        self.in_order.iter().map(|(key, value)| (key.as_str(), &**value))
     }
 
     /// The member `name` as a `T`, if it is one.
@@ -127,11 +132,12 @@ impl<'de> Deserialize<'de> for Members {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+                let (mut in_order, mut places) = (Vec::<(String, Box<RawValue>)>::new(), HashMap::new());
+                while let Some(member) = map.next_entry::<String, Box<RawValue>>()? {
+                    places.insert(member.0.clone(), in_order.len());
+                    in_order.push(member);
                 }
-                Ok(Members(members))
+                Ok(Members { in_order, places })
             }
         }
         deserializer.deserialize_map(InOrder)

@@ -76,7 +76,6 @@ pub(super) fn rebuild(global: &Global) -> Result<u8> {
     let begun = Instant::now();
     let (mut dataset, clock, threads) = open(global)?;
     let kind = if dataset.needs_upgrade() { Kind::Upgrade } else { Kind::Rebuild };
-    dataset.check_no_spool()?;
     let commit = dataset::rebuild::rebuild(&mut dataset, kind, &run_id(None), clock.now(), threads)?;
     answer(Some(&commit), begun)
 }

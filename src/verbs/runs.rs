@@ -46,9 +46,9 @@ pub(super) fn tell(ended: &Ended, summary_file: Option<&Path>) -> Result<u8> {
     }
     let line = ended.summary.line();
     let line = printable::lines(&line);
+    print(&line)?;
     if let Some(path) = summary_file {
         files::write_named(path, format!("{line}\n").as_bytes(), PRIVATE)?;
     }
-    print(&line)?;
     Ok(ended.summary.exit_code)
 }
