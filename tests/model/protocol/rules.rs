@@ -177,7 +177,7 @@ rules! {
     MergeWaitsForSpool,
     /// the merged part has a number of its own
     MergeNumberIsNew,
-    /// a rebuild waits until no spool is there
+    /// a rebuild does not take the number of a spool from it
     RebuildWaitsForSpool,
     /// a rebuild reads committed segments only
     RebuildReadsCommitted,
