@@ -99,6 +99,8 @@ def main(kills: int, seeds: int) -> dict:
             for _ in range(PATIENCE):
                 alone = subprocess.run(world.command(), capture_output=True, text=True, check=False)
                 if alone.returncode == 0:
+                    # A run that finds a package of a killed one loads that and nothing new.
+                    alone = subprocess.run(world.command(), capture_output=True, text=True, check=False)
                     break
             figures["comparisons"] += 1
             if alone.returncode != 0:

@@ -122,7 +122,8 @@ impl Layout {
     pub fn highest_number<'a>(&self, tables: impl IntoIterator<Item = &'a str>) -> Result<u64> {
         let mut names = Vec::new();
         for table in tables.into_iter().chain([RAW, LEDGER]) {
-            names.extend(self.parts(table)?.into_iter().map(|part| part.name));
+            let is_file = |part: &Part| std::fs::symlink_metadata(&part.path).is_ok_and(|there| there.is_file());
+            names.extend(self.parts(table)?.into_iter().filter(is_file).map(|part| part.name));
         }
         for (directory, ending) in [(self.commits(), ".published"), (self.quarantine(), ".jsonl")] {
             let paths = files::list(&directory)?;

@@ -38,6 +38,8 @@ const ORDERS: &[(&str, &str, Rule)] = &[
     ("sync of directories", "mark", Rule::SyncThenMark),
     ("mark", "clean-up", Rule::MarkThenClean),
     ("clean-up", "staging", Rule::CleanThenStaging),
+    // A merge has no spool: what it finds at start to be done is a clean-up.
+    ("recover", "staging", Rule::CleanThenStaging),
 ];
 
 /// The mutation that leaves out a class of syncs, and why it is harmless or what
