@@ -100,6 +100,11 @@ fn open_plain(options: &mut OpenOptions, mode: u32, path: &Path, action: &str) -
     Ok(Some(file))
 }
 
+/// The file at `path` for reading; `None` if it is missing.
+fn open_to_read(path: &Path) -> Result<Option<File>> {
+    open_plain(OpenOptions::new().read(true), 0, path, "open")
+}
+
 fn missing() -> io::Error {
     io::Error::from(io::ErrorKind::NotFound)
 }
@@ -301,7 +306,7 @@ pub fn sync_file(path: &Path) -> Result<()> {
 /// By class configuration when it is a link or no regular file; any failure of
 /// the file system, by class I/O.
 pub fn open(path: &Path) -> Result<File> {
-    open_plain(OpenOptions::new().read(true), 0, path, "open")?.ok_or_else(|| Error::io("open", path, missing()))
+    open_to_read(path)?.ok_or_else(|| Error::io("open", path, missing()))
 }
 
 /// Whether there is something at `path`. A failure to look is no "no": what is
@@ -326,7 +331,7 @@ pub fn size(path: &Path) -> Result<u64> {
 /// # Errors
 /// As [`open`], but that it is missing.
 pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    let Some(mut file) = open_plain(OpenOptions::new().read(true), 0, path, "read")? else { return Ok(None) };
+    let Some(mut file) = open_to_read(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
     Ok(Some(bytes))
@@ -355,7 +360,7 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// As [`open`], but that it is missing.
 pub fn digest(path: &Path) -> Result<Option<(u64, String)>> {
-    let Some(mut file) = open_plain(OpenOptions::new().read(true), 0, path, "open")? else { return Ok(None) };
+    let Some(mut file) = open_to_read(path)? else { return Ok(None) };
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut size = 0;

@@ -28,10 +28,14 @@ mod rate;
 #[path = "../../tests/support/rotating.rs"]
 mod rotating;
 mod scenario;
+#[path = "../../tests/support/side_by_side.rs"]
+mod side_by_side;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod syscalls;
 mod trace;
+
+use side_by_side::side_by_side;
 
 /// Its name, and what prints its section and gives the number of faults.
 type Part = (&'static str, fn() -> u64);
@@ -69,29 +73,4 @@ fn number(name: &str, default: u64) -> u64 {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")),
         Err(_) => default,
     }
-}
-
-/// Runs `each` for every item on as many threads as there are cores; the
-/// results in the order of the items.
-fn side_by_side<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(index) else { return };
-                    let result = each(item);
-                    results.lock().unwrap().push((index, result));
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap();
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
 }

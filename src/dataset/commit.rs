@@ -133,12 +133,19 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// A commit that changes nothing, after `newest`.
+    /// The commit `number`, which changes nothing after `newest`.
     #[must_use]
-    pub fn after(newest: Option<&Self>, kind: Kind, run_id: &str, schema: &str, now: DateTime<Utc>) -> Self {
+    pub fn after(
+        newest: Option<&Self>,
+        number: u64,
+        kind: Kind,
+        run_id: &str,
+        schema: &str,
+        now: DateTime<Utc>,
+    ) -> Self {
         Self {
             format: FORMAT,
-            number: newest.map_or(0, |c| c.number) + 1,
+            number,
             kind,
             run_id: run_id.to_owned(),
             committed_at: now,

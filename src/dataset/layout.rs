@@ -92,13 +92,19 @@ impl Layout {
         self.state().join("quarantine")
     }
 
+    /// The directories of the state, the outermost first.
+    #[must_use]
+    pub fn state_directories(&self) -> [PathBuf; 5] {
+        [self.state(), self.commits(), self.spools(), self.stagings(), self.quarantine()]
+    }
+
     /// Refuses links and files where directories belong, so that nothing which is
     /// written or removed later lies outside the root.
     ///
     /// # Errors
     /// By class configuration, naming the path; any failure of the file system.
     pub fn check<'a>(&self, tables: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        for directory in [self.state(), self.commits(), self.spools(), self.stagings(), self.quarantine()] {
+        for directory in self.state_directories() {
             files::check_directory(&directory)?;
             files::make_private(&directory)?;
         }

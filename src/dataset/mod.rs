@@ -41,7 +41,8 @@ pub struct Dataset {
     /// What the catalogue means for its files.
     pub tables: Tables,
     newest: Option<Commit>,
-    /// The highest number that a file is named after.
+    /// The highest number that a commit has or a file is named after: a name that
+    /// is taken is never used again, also where the commit that took it is gone.
     highest: u64,
     _lock: File,
 }
@@ -56,7 +57,7 @@ impl Dataset {
     pub fn open(layout: Layout, catalogue: &'static Catalogue) -> Result<Self> {
         files::create_directory(layout.root(), layout.modes)?;
         layout.check(catalogue.tables.iter().map(|table| table.name.as_str()))?;
-        for directory in [layout.state(), layout.commits(), layout.spools(), layout.stagings(), layout.quarantine()] {
+        for directory in layout.state_directories() {
             files::create_directory(&directory, PRIVATE)?;
         }
         // A run that was killed may have made them and not synced them.
@@ -74,7 +75,8 @@ impl Dataset {
         }
         let newest = commit::newest(&layout)?;
         let tables = Tables::new(catalogue)?;
-        let highest = layout.highest_number(catalogue.tables.iter().map(|table| table.name.as_str()))?;
+        let named = layout.highest_number(catalogue.tables.iter().map(|table| table.name.as_str()))?;
+        let highest = named.max(newest.as_ref().map_or(0, |c| c.number));
         let dataset = Self { layout, tables, newest, highest, _lock: lock };
         if dataset.is_rolled_back() {
             tracing::warn!(
@@ -134,10 +136,8 @@ impl Dataset {
 
     /// The number that the next commit will have.
     #[must_use]
-    pub fn next_number(&self) -> u64 {
-        // A name that is taken is never used again, also where the commit that
-        // took it is gone.
-        self.newest.as_ref().map_or(0, |c| c.number).max(self.highest) + 1
+    pub const fn next_number(&self) -> u64 {
+        self.highest + 1
     }
 
     /// Whether files are named after commits that are not known: `_callrec` was
@@ -150,8 +150,7 @@ impl Dataset {
     /// A commit that changes nothing, after the newest one.
     #[must_use]
     pub fn begin_commit(&self, kind: commit::Kind, run_id: &str, now: DateTime<Utc>) -> Commit {
-        let commit = Commit::after(self.newest(), kind, run_id, &self.tables.catalogue.hash, now);
-        Commit { number: self.next_number(), ..commit }
+        Commit::after(self.newest(), self.next_number(), kind, run_id, &self.tables.catalogue.hash, now)
     }
 
     /// What a killed run left for the next commit.
@@ -189,7 +188,7 @@ impl Dataset {
     pub fn commit(&mut self, commit: Commit) -> Result<()> {
         commit.write(&self.layout)?;
         publish::publish(&self.layout, &commit)?;
-        self.highest = self.highest.max(commit.number);
+        self.highest = commit.number;
         self.newest = Some(commit);
         Ok(())
     }

@@ -189,13 +189,12 @@ fn lines(
     match stream.end() {
         End::Clean => {}
         End::Torn => progress.ended = false,
-        End::Damaged if from.is_some_and(|from| from.damaged && from.offset == progress.offset) => {
-            progress.damaged = true;
-        }
         End::Damaged => {
             progress.damaged = true;
-            let at = Position { file: path, offset: progress.offset };
-            refuse(kept(&line.bytes), Reason::Damaged, at, settings, collected);
+            if !from.is_some_and(|from| from.damaged && from.offset == progress.offset) {
+                let at = Position { file: path, offset: progress.offset };
+                refuse(kept(&line.bytes), Reason::Damaged, at, settings, collected);
+            }
         }
     }
     Ok(progress)

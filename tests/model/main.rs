@@ -2,6 +2,8 @@
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod protocol;
+#[path = "../support/side_by_side.rs"]
+mod side_by_side;
 
 use protocol::explore::Explored;
 use protocol::reasons::reason_of;
@@ -9,10 +11,10 @@ use protocol::rules::Rule;
 use protocol::tried::{configurations, named, try_out, unchanged, verdicts};
 use protocol::verdicts::{MUTATIONS, Mutation, Verdict};
 use protocol::world::CONFIGURATIONS;
+use side_by_side::side_by_side;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 fn explored() -> &'static [Explored] {
     static EXPLORED: OnceLock<Vec<Explored>> = OnceLock::new();
@@ -54,20 +56,7 @@ fn wrong(mutation: &Mutation) -> Option<String> {
 
 #[test]
 fn every_rule_that_is_switched_off_does_what_the_table_says() {
-    let next = AtomicUsize::new(0);
-    let faults: Mutex<Vec<String>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
-            scope.spawn(|| {
-                while let Some(mutation) = MUTATIONS.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Some(fault) = wrong(mutation) {
-                        faults.lock().unwrap().push(fault);
-                    }
-                }
-            });
-        }
-    });
-    let faults = faults.into_inner().unwrap();
+    let faults: Vec<String> = side_by_side(MUTATIONS, wrong).into_iter().flatten().collect();
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 

@@ -68,126 +68,95 @@ pub struct Configuration {
     pub rebuilds: u8,
 }
 
+/// A world in which nothing happens.
+const PLAIN: Configuration = Configuration {
+    name: "",
+    bounds: "",
+    deep: false,
+    child: false,
+    script: &[],
+    during: false,
+    stored: &[],
+    merges: false,
+    by_hand: &[],
+    given: None,
+    rebuilds: 0,
+};
+
 /// The configurations, each explored on its own.
 pub static CONFIGURATIONS: &[Configuration] = &[
     Configuration {
         name: "missing",
         bounds: "one call: 404, a version, 404 when it is named again, a new version",
-        deep: false,
-        child: false,
         script: &[
             &[Event::Vanish(0)],
             &[Event::Update(0, version(1, 0))],
             &[Event::Vanish(0)],
             &[Event::Serve(0, version(2, 0))],
         ],
-        during: false,
-        stored: &[],
-        merges: false,
-        by_hand: &[],
-        given: None,
-        rebuilds: 0,
+        ..PLAIN
     },
     Configuration {
         name: "refused",
         bounds: "a record that flatten refuses, then a version that it takes; another call",
-        deep: false,
-        child: false,
         script: &[
             &[Event::Update(1, refused(1, 0))],
             &[Event::Update(0, version(1, 0))],
             &[Event::Update(1, version(2, 0))],
         ],
-        during: false,
-        stored: &[],
-        merges: false,
-        by_hand: &[],
-        given: None,
-        rebuilds: 0,
+        ..PLAIN
     },
     Configuration {
         name: "merge",
         bounds: "two parts of one date, merged by runs and by `compact`; a call moves away from that date",
-        deep: false,
         child: true,
         script: &[&[Event::Update(0, version(2, 1))]],
-        during: false,
         stored: &[(1, 0, [1, 0]), (2, 0, [0, 1])],
         merges: true,
-        by_hand: &[],
-        given: None,
-        rebuilds: 0,
+        ..PLAIN
     },
     Configuration {
         name: "by hand",
         bounds: "two calls in the log; one is named by hand once, at any instant, also before it is served",
-        deep: false,
-        child: false,
         script: &[
             &[Event::Update(0, version(1, 0)), Event::Update(1, version(1, 0))],
             &[Event::Serve(0, version(2, 0))],
         ],
-        during: false,
-        stored: &[],
-        merges: false,
         by_hand: &[0],
-        given: None,
-        rebuilds: 0,
+        ..PLAIN
     },
     Configuration {
         name: "given",
         bounds: "one call with two versions in the log; the older record is given once, as by `quarantine retry`",
-        deep: false,
-        child: false,
         script: &[&[Event::Update(0, version(1, 0))], &[Event::Update(0, version(2, 0))]],
-        during: false,
-        stored: &[],
-        merges: false,
-        by_hand: &[],
         given: Some((0, 1)),
-        rebuilds: 0,
+        ..PLAIN
     },
     Configuration {
         name: "rebuild",
         bounds: "a call with versions of two dates in the archive, and a third one; one `rebuild`",
-        deep: false,
-        child: false,
         script: &[&[Event::Update(0, version(3, 0))]],
-        during: false,
         stored: &[(1, 0, [1, 1]), (2, 1, [2, 0])],
-        merges: false,
-        by_hand: &[],
-        given: None,
         rebuilds: 1,
+        ..PLAIN
     },
     Configuration {
         name: "midnight",
         bounds: "two calls in one part; one moves to another date and back, the other stays; events during a run",
-        deep: false,
-        child: false,
         script: &[
             &[Event::Update(0, version(2, 1)), Event::Update(1, version(2, 0))],
             &[Event::Update(0, version(3, 0))],
         ],
         during: true,
         stored: &[(1, 0, [1, 1])],
-        merges: false,
-        by_hand: &[],
-        given: None,
-        rebuilds: 0,
+        ..PLAIN
     },
     Configuration {
         name: "first",
         bounds: "an empty root, every directory of the real layout; one call",
         deep: true,
-        child: false,
         script: &[&[Event::Update(0, version(1, 0))]],
-        during: false,
-        stored: &[],
-        merges: false,
-        by_hand: &[],
-        given: None,
-        rebuilds: 0,
+        ..PLAIN
     },
 ];
 
