@@ -7,38 +7,19 @@
 mod rotating;
 mod support;
 
-use rotating::{Dice, Rotating, Step, take};
+use rotating::Step;
 use std::collections::BTreeSet;
-use support::{Graph, Place, call_id, days_ago, record};
+use support::{Graph, Place, call_id};
 
 const STEPS: usize = 70;
 
 fn play(seed: u64) -> Vec<Step> {
     let graph = Graph::empty();
     let place = Place::new(&graph.endpoint(), "merge_parts = 1000\n");
-    let mut log = Rotating::new(place.directory.path());
-    let (mut dice, mut served, mut history) = (Dice::new(seed), 0, Vec::new());
-    for number in 0..STEPS {
-        let step = if number + 1 == STEPS { Step::Run } else { dice.step() };
-        if step != Step::Run {
-            if take(&mut log, step, &mut dice) {
-                history.push(step);
-            }
-            continue;
-        }
-        history.push(Step::Run);
-        if number + 1 == STEPS {
-            log.complete();
-        }
-        while served + 1 < log.next {
-            served += 1;
-            graph.put(&record(&call_id(served), 1, days_ago(1), 1));
-        }
-        let ended = place.callrec(&["run"]);
+    let (log, history) = rotating::play(&graph, &place, seed, STEPS, |log, history, ended| {
         let wanted = if log.gap { 3 } else { 0 };
         assert_eq!(ended.code, wanted, "seed {seed} after {history:?}: {}{}", ended.stdout, ended.stderr);
-        log.ran();
-    }
+    });
     let again = place.callrec(&["run"]).expect(0).summary();
     assert_eq!(again["notifications_read"], 0, "seed {seed}: {again}");
     let exported = place.column("calls", "call_id");

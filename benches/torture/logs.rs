@@ -3,7 +3,7 @@
 
 use crate::support::{Graph, Place, STATE, call_id, days_ago, notification, record, rows};
 use crate::{number, rotating};
-use rotating::{Dice, LOG, Rotating, Step, take};
+use rotating::{Dice, LOG, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -68,30 +68,16 @@ fn stepwise(seeds: u64) -> u64 {
 fn steps(seed: u64) -> Outcome {
     let graph = Graph::empty();
     let place = Place::new(&graph.endpoint(), "");
-    let mut log = Rotating::new(place.directory.path());
-    let (mut dice, mut served, mut outcome) = (Dice::new(seed), 0, Outcome::default());
-    for number in 0..STEPS {
-        let step = if number + 1 == STEPS { Step::Run } else { dice.step() };
-        if step != Step::Run {
-            if take(&mut log, step, &mut dice) {
-                *outcome.kinds.entry(step).or_default() += 1;
-            }
-            continue;
-        }
-        *outcome.kinds.entry(step).or_default() += 1;
-        if number + 1 == STEPS {
-            log.complete();
-        }
-        while served + 1 < log.next {
-            served += 1;
-            graph.put(&record(&call_id(served), 1, days_ago(1), 1));
-        }
-        let ended = place.callrec(&["run"]);
+    let mut outcome = Outcome::default();
+    let (log, history) = rotating::play(&graph, &place, seed, STEPS, |log, history, ended| {
         outcome.gaps += u32::from(ended.code == 3);
         if ended.code != if log.gap { 3 } else { 0 } {
-            outcome.faults.push(format!("seed {seed}, step {number}: {} {}", ended.code, ended.stderr.trim()));
+            let step = history.len();
+            outcome.faults.push(format!("seed {seed}, after step {step}: {} {}", ended.code, ended.stderr.trim()));
         }
-        log.ran();
+    });
+    for step in history {
+        *outcome.kinds.entry(step).or_default() += 1;
     }
     outcome.calls = log.next - 1;
     outcome.cut = log.lost.len();

@@ -8,7 +8,7 @@
     reason = "shared by a test and the torture"
 )]
 
-use crate::support::{STATE, call_id, notification};
+use crate::support::{Ended, Graph, Place, STATE, call_id, days_ago, notification, record};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -289,4 +289,38 @@ pub fn take(log: &mut Rotating, step: Step, dice: &mut Dice) -> bool {
         Step::Run => return false,
     }
     true
+}
+
+/// Takes so many steps, the last of them a run; `ended` judges how each run ended
+/// after the steps so far. The log as it is then, and all steps.
+pub fn play(
+    graph: &Graph,
+    place: &Place,
+    seed: u64,
+    steps: usize,
+    mut ended: impl FnMut(&Rotating, &[Step], Ended),
+) -> (Rotating, Vec<Step>) {
+    let mut log = Rotating::new(place.directory.path());
+    let (mut dice, mut served, mut history) = (Dice::new(seed), 0, Vec::new());
+    for number in 0..steps {
+        let is_last = number + 1 == steps;
+        let step = if is_last { Step::Run } else { dice.step() };
+        if step != Step::Run {
+            if take(&mut log, step, &mut dice) {
+                history.push(step);
+            }
+            continue;
+        }
+        history.push(Step::Run);
+        if is_last {
+            log.complete();
+        }
+        while served + 1 < log.next {
+            served += 1;
+            graph.put(&record(&call_id(served), 1, days_ago(1), 1));
+        }
+        ended(&log, &history, place.callrec(&["run"]));
+        log.ran();
+    }
+    (log, history)
 }
