@@ -5,7 +5,7 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use callrec::dataset::tables::Tables;
-use callrec::flatten::{Flattener, Parser};
+use callrec::flatten::{Flattener, Mode};
 use callrec::schema::Catalogue;
 use callrec::simulator::generator::{self, Shape};
 use serde::Deserialize;
@@ -91,8 +91,8 @@ fn machine() -> String {
 /// Passes over records in memory, one thread.
 fn passes(lines: &[Vec<u8>], bytes: usize) {
     let tables = Tables::new(Catalogue::embedded()).unwrap();
-    let flatten = |parser: Parser| {
-        let mut flattener = Flattener::with_parser(tables.plan.clone(), parser);
+    let flatten = |mode: Mode| {
+        let mut flattener = Flattener::with_mode(tables.plan.clone(), mode);
         let mut rows = 0;
         for line in lines {
             flattener.push(line).unwrap();
@@ -103,12 +103,11 @@ fn passes(lines: &[Vec<u8>], bytes: usize) {
         rows + flattener.flush().unwrap().iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>()
     };
     type Pass<'a> = (&'static str, Box<dyn Fn() -> usize + 'a>);
-    let all: [Pass<'_>; 6] = [
+    let all: [Pass<'_>; 5] = [
         ("parse and skip, sonic-rs", Box::new(|| lines.iter().map(|line| skip_sonic(line)).sum())),
         ("parse and skip, serde_json", Box::new(|| lines.iter().map(|line| skip_serde(line)).sum())),
-        ("flatten, sonic-rs", Box::new(|| flatten(Parser::Sonic))),
-        ("flatten, serde_json", Box::new(|| flatten(Parser::SerdeJson))),
-        ("flatten, careful mode for every record", Box::new(|| flatten(Parser::CarefulOnly))),
+        ("flatten", Box::new(|| flatten(Mode::Fast))),
+        ("flatten, careful mode for every record", Box::new(|| flatten(Mode::CarefulOnly))),
         ("tree of serde_json values, then dropped", Box::new(|| lines.iter().map(|line| tree(line)).sum())),
     ];
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); all.len()];

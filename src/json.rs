@@ -25,11 +25,34 @@ pub enum Unsafe {
 /// # Errors
 /// What the bytes violate first.
 pub fn checked(bytes: &[u8], limit: usize) -> Result<&str, Unsafe> {
+    let text = text(bytes, limit)?;
+    check_depth(text)?;
+    Ok(text)
+}
+
+/// Checks size and UTF-8, and gives the text, whose depth is not looked at.
+///
+/// # Errors
+/// What the bytes violate first.
+pub fn text(bytes: &[u8], limit: usize) -> Result<&str, Unsafe> {
     if bytes.len() > limit {
         return Err(Unsafe::TooLarge { limit });
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| Unsafe::NotUtf8)?;
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    std::str::from_utf8(bytes).map_err(|_| Unsafe::NotUtf8)
+}
+
+/// Checks the depth.
+///
+/// # Errors
+/// [`Unsafe::TooDeep`].
+pub fn check_depth(text: &str) -> Result<(), Unsafe> {
+    if depth(text) > MAX_DEPTH { Err(Unsafe::TooDeep) } else { Ok(()) }
+}
+
+/// Levels of objects and lists, or [`MAX_DEPTH`] + 1 where there are more.
+#[must_use]
+pub fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in text.bytes() {
         if in_string {
             match byte {
@@ -44,15 +67,16 @@ pub fn checked(bytes: &[u8], limit: usize) -> Result<&str, Unsafe> {
             b'"' => in_string = true,
             b'{' | b'[' => {
                 depth += 1;
+                deepest = deepest.max(depth);
                 if depth > MAX_DEPTH {
-                    return Err(Unsafe::TooDeep);
+                    return deepest;
                 }
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    Ok(text)
+    deepest
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Walk<'_> {
         let mut later = Vec::new();
         for entry in entries {
             let name = entry.name.as_deref();
-            let known = name.and_then(|name| object.index.get(name)).map(|&at| object.members[at].node);
+            let known = name.and_then(|name| object.find(name)).map(|at| object.members[at].node);
             if let Some(known) = known {
                 match &plan.nodes[known].kind {
                     Kind::Rows(list) if list.when == When::IfPreviousEmpty => later.push((known, entry)),
@@ -145,9 +145,7 @@ impl Walk<'_> {
         if quiet || name == "@odata.type" {
             return;
         }
-        let above = &self.plan.nodes[node].path;
-        let path = if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") };
-        self.drift.unknown_member(path);
+        self.drift.unknown_member(self.plan.below(node, name));
     }
 
     fn misfit(&mut self, node: NodeId, quiet: bool) {

@@ -113,6 +113,8 @@ mod head;
 mod identity;
 mod identity_plan;
 mod join_url;
+mod leftover;
+mod object;
 mod path;
 mod plan;
 mod quality;
@@ -120,6 +122,7 @@ mod raw;
 mod rows;
 mod seed;
 mod seed_identity;
+mod seed_key;
 mod seed_list;
 mod seed_map;
 #[cfg(test)]
@@ -136,15 +139,13 @@ use arrow::array::RecordBatch;
 use rows::Buffers;
 use std::sync::Arc;
 
-/// Which parser the fast path reads with.
+/// How records are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Parser {
-    /// The faster one.
+pub enum Mode {
+    /// In the fast path, and what it does not take in careful mode.
     #[default]
-    Sonic,
-    /// The one that careful mode uses too.
-    SerdeJson,
-    /// No fast path: every record in careful mode. For tests that compare.
+    Fast,
+    /// All in careful mode. For tests that compare.
     CarefulOnly,
 }
 
@@ -152,7 +153,7 @@ pub enum Parser {
 #[derive(Debug)]
 pub struct Flattener {
     plan: Arc<Plan>,
-    parser: Parser,
+    mode: Mode,
     buffers: Buffers,
     memory: seed::Memory,
     drift: Drift,
@@ -163,14 +164,14 @@ impl Flattener {
     /// An empty flattener.
     #[must_use]
     pub fn new(plan: Arc<Plan>) -> Self {
-        Self::with_parser(plan, Parser::default())
+        Self::with_mode(plan, Mode::default())
     }
 
-    /// An empty flattener whose fast path reads with `parser`.
+    /// An empty flattener that reads in `mode`.
     #[must_use]
-    pub fn with_parser(plan: Arc<Plan>, parser: Parser) -> Self {
+    pub fn with_mode(plan: Arc<Plan>, mode: Mode) -> Self {
         let (buffers, memory) = (Buffers::new(&plan), seed::Memory::new(&plan));
-        Self { plan, parser, buffers, memory, drift: Drift::default(), careful: 0 }
+        Self { plan, mode, buffers, memory, drift: Drift::default(), careful: 0 }
     }
 
     /// Adds the rows of one record (one JSON object, whole). A record is a
@@ -181,15 +182,21 @@ impl Flattener {
     /// # Errors
     /// Why the record goes to quarantine.
     pub fn push(&mut self, record: &[u8]) -> Result<(), Refused> {
-        let text = crate::json::checked(record, MAX_RECORD_BYTES)?;
+        let text = crate::json::text(record, MAX_RECORD_BYTES)?;
         let mark = self.buffers.mark();
-        if self.fast(text) {
-            for &node in &self.memory.new_members {
-                self.drift.unknown_enum_member(&self.plan.nodes[node].path);
+        if self.mode == Mode::Fast {
+            if self.fast(text, &mark) {
+                for &node in &self.memory.new_members {
+                    self.drift.unknown_enum_member(&self.plan.nodes[node].path);
+                }
+                for (object, name) in &self.memory.unknown_members {
+                    self.drift.unknown_member(self.plan.below(*object, name));
+                }
+                return Ok(());
             }
-            return Ok(());
+            self.buffers.roll_back(&mark);
         }
-        self.buffers.roll_back(&mark);
+        crate::json::check_depth(text)?;
         self.careful += 1;
         let mut drift = Drift::default();
         match careful::record(text, &self.plan, &mut self.buffers, &mut drift) {
@@ -205,23 +212,12 @@ impl Flattener {
     }
 
     /// Whether the fast path took the record; if not, there are rows to roll back.
-    fn fast(&mut self, text: &str) -> bool {
+    fn fast(&mut self, text: &str, before: &[usize]) -> bool {
         let Self { plan, buffers, memory, .. } = self;
         let call = plan.call;
-        if self.parser != Parser::CarefulOnly {
-            buffers.open(plan, call.table, plan.tables[call.table].root, 0);
-        }
-        let read = match self.parser {
-            Parser::CarefulOnly => false,
-            Parser::Sonic => {
-                let mut parser = sonic_rs::Deserializer::from_str(text);
-                seed::record(&mut parser, plan, buffers, memory).is_ok() && parser.end().is_ok()
-            }
-            Parser::SerdeJson => {
-                let mut parser = serde_json::Deserializer::from_str(text);
-                seed::record(&mut parser, plan, buffers, memory).is_ok() && parser.end().is_ok()
-            }
-        };
+        buffers.open(plan, call.table, plan.tables[call.table].root, 0);
+        let mut parser = serde_json::Deserializer::from_str(text);
+        let read = seed::record(&mut parser, plan, buffers, memory, before).is_ok() && parser.end().is_ok();
         read && buffers.is_written(call.table, call.id) && buffers.is_written(call.table, call.start)
     }
 

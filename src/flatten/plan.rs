@@ -6,11 +6,12 @@
 use super::derive;
 use super::finish;
 use super::identity_plan::{self, IdentityField, IdentityPlan, SourcePlan};
+use super::leftover::PLAN_DEPTH;
+pub(crate) use super::object::{Member, Object};
 use super::path::{Segment, Shape, segments};
 use crate::error::{Error, Result};
 use crate::schema::{Catalogue, Identity, Source, Table, Type, When};
 use arrow::datatypes::SchemaRef;
-use std::collections::HashMap;
 
 /// Number of a node of the trie; 0 is the record.
 pub(crate) type NodeId = usize;
@@ -75,24 +76,6 @@ pub(crate) struct Target {
     pub(crate) rank: usize,
     /// Whether the column has further paths.
     pub(crate) several: bool,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Object {
-    pub(crate) members: Vec<Member>,
-    pub(crate) index: HashMap<String, usize>,
-    /// The column that says what kind of endpoint this object is.
-    pub(crate) endpoint: Option<usize>,
-    /// One plain identity.
-    pub(crate) identity: Option<IdentityPlace>,
-    /// An identity set: members without a node are identities by kind.
-    pub(crate) set: Option<IdentityPlace>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) name: String,
-    pub(crate) node: NodeId,
 }
 
 /// Which identity of the row's table an object feeds, and as which source.
@@ -169,6 +152,12 @@ impl Plan {
         }
     }
 
+    /// The path of a member of an object, from the record's root.
+    pub(crate) fn below(&self, object: NodeId, name: &str) -> String {
+        let above = &self.nodes[object].path;
+        if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") }
+    }
+
     pub(crate) fn is_member(&self, enumeration: usize, text: &str) -> bool {
         self.enums[enumeration].iter().any(|member| member == text)
     }
@@ -208,11 +197,10 @@ impl<'c> Build<'c> {
         let Kind::Object(object) = &mut self.nodes[parent].kind else {
             return Err(Error::config(format!("the path {path} goes through a path that a column holds")));
         };
-        if let Some(&at) = object.index.get(&segment.name) {
+        if let Some(at) = object.find(&segment.name) {
             return Ok((object.members[at].node, false));
         }
-        object.index.insert(segment.name.clone(), object.members.len());
-        object.members.push(Member { name: segment.name.clone(), node: next });
+        object.add(segment.name.clone(), next);
         Ok((self.add(path, kind()), true))
     }
 
@@ -468,7 +456,17 @@ impl<'c> Build<'c> {
         (ancestors, above)
     }
 
-    fn finish(self) -> Result<Plan> {
+    fn finish(mut self) -> Result<Plan> {
+        // What is below an object that is kept is kept too.
+        for at in 0..self.nodes.len() {
+            let Node { quiet: true, kind: Kind::Object(object), .. } = &self.nodes[at] else { continue };
+            let below: Vec<NodeId> = object.members.iter().map(|member| member.node).collect();
+            below.into_iter().for_each(|node| self.nodes[node].quiet = true);
+        }
+        let levels = |path: &str| segments(path).len() + path.matches("[]").count();
+        if let Some(node) = self.nodes.iter().find(|node| levels(&node.path) >= PLAN_DEPTH) {
+            return Err(Error::config(format!("the path {} has more than {PLAN_DEPTH} levels", node.path)));
+        }
         let wide =
             self.nodes.iter().find(|node| matches!(&node.kind, Kind::Object(object) if object.members.len() > 128));
         if let Some(node) = wide {
@@ -476,7 +474,7 @@ impl<'c> Build<'c> {
         }
         let root = |name: &str| {
             let Kind::Object(object) = &self.nodes[0].kind else { return None };
-            let node = object.members[*object.index.get(name)?].node;
+            let node = object.members[object.find(name)?].node;
             match &self.nodes[node].kind {
                 Kind::Leaf(leaf) => Some(leaf.targets.first()?.column),
                 _ => None,

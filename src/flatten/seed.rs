@@ -1,19 +1,22 @@
 //! The fast path: one pass over the bytes, straight into the buffers.
 //!
-//! Takes any serde `Deserializer` of a record. It gives up, with an error, on
+//! Takes the `Deserializer` of serde_json on a record. It gives up, with an error, on
 //! everything that is not plain: the caller rolls back and runs the record again
 //! in careful mode. What it does accept it writes exactly as careful mode would.
 
 use super::identity::kind_of_type;
 use super::identity_plan::{IdentityField, IdentityPlan};
-use super::plan::{IdentityPlace, Kind, Leaf, NodeId, Object, Plan, RowList, Target};
+use super::leftover::{self, Leftover};
+use super::plan::{IdentityPlace, Kind, Leaf, Member, NodeId, Plan, RowList, Target};
 use super::rows::{Buffers, Fit, Scalar};
 use super::seed_identity::{Field, InSet};
+use super::seed_key::{Key, KeySeed};
 use super::seed_list::Item;
 use super::seed_map::entries;
 use super::vacant::Vacant;
 use crate::schema::{Type, When};
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// What the fast path remembers between records.
@@ -25,6 +28,12 @@ pub(crate) struct Memory {
     supplied: Vec<Vec<usize>>,
     /// Nodes where this record had unknown enum members.
     pub(crate) new_members: Vec<NodeId>,
+    /// Members that this record has beside the known ones: object and name.
+    pub(crate) unknown_members: Vec<(NodeId, String)>,
+    /// What the rows that are being read have beside their columns.
+    pub(super) leftovers: Vec<Leftover>,
+    /// Rows per table before this record.
+    before: Vec<usize>,
     pub(super) name: String,
 }
 
@@ -38,6 +47,9 @@ impl Memory {
             successors: successors.collect(),
             supplied: plan.tables.iter().map(|table| vec![0; table.identities.len()]).collect(),
             new_members: Vec::new(),
+            unknown_members: Vec::new(),
+            leftovers: Vec::new(),
+            before: Vec::new(),
             name: String::new(),
         }
     }
@@ -49,8 +61,12 @@ pub(crate) fn record<'de, D: Deserializer<'de>>(
     plan: &Plan,
     buffers: &mut Buffers,
     memory: &mut Memory,
+    before: &[usize],
 ) -> Result<(), D::Error> {
     memory.new_members.clear();
+    memory.unknown_members.clear();
+    memory.leftovers.clear();
+    before.clone_into(&mut memory.before);
     deserializer.deserialize_any(Record(Context { plan, buffers, memory }))
 }
 
@@ -92,7 +108,11 @@ impl<'c> Context<'c> {
     /// Reads the object of the row that was opened last in `table`.
     fn row<'de, A: MapAccess<'de>>(&mut self, table: usize, element: NodeId, map: A) -> Result<(), A::Error> {
         self.memory.supplied[table].fill(0);
+        let first = self.memory.leftovers.len();
         self.members(element, table, map)?;
+        if self.memory.leftovers.len() > first {
+            self.write_leftovers(table, element, first);
+        }
         let plan = self.plan;
         for (at, identity) in plan.tables[table].identities.iter().enumerate() {
             let supplied = self.memory.supplied[table][at];
@@ -117,6 +137,7 @@ impl<'c> Context<'c> {
         let object = plan.object(node);
         let (mut seen, mut seen_fields, mut before) = (0_u128, 0_u32, 0_usize);
         let (mut agent, mut other) = (false, false);
+        let (mut unknown, mut later) = (Vec::new(), Vec::new());
         let place = object.identity;
         if let Some(place) = place {
             self.supply(table, place)?;
@@ -144,7 +165,14 @@ impl<'c> Context<'c> {
                             _ => other = true,
                         }
                     }
-                    map.next_value_seed(Value { node: object.members[at].node, table, context: self.reborrow() })?;
+                    let member = &object.members[at];
+                    match &plan.nodes[member.node].kind {
+                        Kind::Kept => self.leave(node, &member.name, leftover::value(&mut map)?, false),
+                        Kind::Rows(rows) if rows.when == When::IfPreviousEmpty => {
+                            later.push((member, leftover::value(&mut map)?));
+                        }
+                        _ => map.next_value_seed(Value { node: member.node, table, context: self.reborrow() })?,
+                    }
                 }
                 Key::Field(at) => {
                     if seen_fields & (1 << at) != 0 {
@@ -154,7 +182,7 @@ impl<'c> Context<'c> {
                     map.next_value_seed(Field { target: &fields[at].target, table, context: self.reborrow() })?;
                 }
                 Key::Ignored => {
-                    map.next_value::<IgnoredAny>()?;
+                    leftover::value(&mut map)?;
                 }
                 Key::Unknown => {
                     other |= self.memory.name != "@odata.type";
@@ -162,17 +190,24 @@ impl<'c> Context<'c> {
                         Some(place) if self.memory.name != "@odata.type" => {
                             map.next_value_seed(InSet { place, table, context: self.reborrow() })?;
                         }
-                        _ => map.next_value_seed(Vacant)?,
+                        _ => {
+                            let name = std::mem::take(&mut self.memory.name);
+                            Self::once(&mut unknown, &name)?;
+                            let is_drift = !plan.nodes[node].quiet && name != "@odata.type";
+                            self.leave(node, &name, leftover::value(&mut map)?, is_drift);
+                        }
                     }
                 }
             }
         }
+        for (member, value) in later {
+            self.later(node, member, table, value)?;
+        }
         if let Some(column) = object.endpoint {
-            let of_type =
-                object.index.get("@odata.type").and_then(|&at| match &plan.nodes[object.members[at].node].kind {
-                    Kind::Leaf(leaf) => self.buffers.text(table, leaf.targets[0].column),
-                    _ => None,
-                });
+            let of_type = object.find("@odata.type").and_then(|at| match &plan.nodes[object.members[at].node].kind {
+                Kind::Leaf(leaf) => self.buffers.text(table, leaf.targets[0].column),
+                _ => None,
+            });
             if let Some(kind) = endpoint_kind(of_type, agent, other) {
                 self.buffers.put_text(table, column, kind);
             }
@@ -181,6 +216,18 @@ impl<'c> Context<'c> {
             self.close_identity(table, place, None)?;
         }
         Ok(())
+    }
+
+    /// Reads a list of rows that counts only if the one before it gave no row.
+    fn later<E: Error>(&mut self, object: NodeId, member: &Member, table: usize, value: &RawValue) -> Result<(), E> {
+        let Kind::Rows(rows) = &self.plan.nodes[member.node].kind else { return Err(not_plain()) };
+        if self.buffers.tables[rows.table].rows > self.memory.before[rows.table] {
+            self.leave(object, &member.name, value, false);
+            return Ok(());
+        }
+        let mut list = serde_json::Deserializer::from_str(value.get());
+        let read = Value { node: member.node, table, context: self.reborrow() }.deserialize(&mut list);
+        read.map_err(|_| not_plain())
     }
 
     /// Notes that a source supplies an identity; only one may.
@@ -288,56 +335,6 @@ pub(crate) fn told_kind<'b>(identity: &IdentityPlan, text: impl Fn(usize) -> Opt
     by_type.or_else(|| of("userPrincipalName").map(|_| "user".to_owned()))
 }
 
-pub(super) enum Key {
-    Known(usize),
-    Field(usize),
-    Ignored,
-    /// Its name is in the memory.
-    Unknown,
-}
-
-pub(super) struct KeySeed<'k> {
-    pub(super) object: &'k Object,
-    pub(super) guess: usize,
-    pub(super) fields: &'k [IdentityField],
-    pub(super) name: &'k mut String,
-}
-
-impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
-    type Value = Key;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for KeySeed<'_> {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
-        let members = &self.object.members;
-        if members.get(self.guess).is_some_and(|member| member.name == name) {
-            return Ok(Key::Known(self.guess));
-        }
-        if let Some(&at) = self.object.index.get(name) {
-            return Ok(Key::Known(at));
-        }
-        if is_ignored(name) {
-            return Ok(Key::Ignored);
-        }
-        if let Some(at) = self.fields.iter().position(|field| field.member == name) {
-            return Ok(Key::Field(at));
-        }
-        self.name.clear();
-        self.name.push_str(name);
-        Ok(Key::Unknown)
-    }
-}
-
 /// The value of a node.
 struct Value<'c> {
     node: NodeId,
@@ -429,7 +426,7 @@ impl<'de> Visitor<'de> for Value<'_> {
                 self.context.buffers.tables[table].columns[target.column].close_list(row);
                 Ok(())
             }
-            _ => Vacant.visit_seq(list),
+            _ => Vacant::default().visit_seq(list),
         }
     }
 
@@ -438,7 +435,7 @@ impl<'de> Visitor<'de> for Value<'_> {
         match &plan.nodes[self.node].kind {
             Kind::Object(_) => self.context.members(self.node, self.table, map),
             Kind::Map(rows) => entries(rows, self.context, map),
-            _ => Vacant.visit_map(map),
+            _ => Vacant::default().visit_map(map),
         }
     }
 }
@@ -472,13 +469,10 @@ impl<'de> Visitor<'de> for Element<'_> {
     scalars!();
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
-        Vacant.visit_seq(list)
+        Vacant::default().visit_seq(list)
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
-        if self.rows.when == When::IfPreviousEmpty {
-            return Err(not_plain());
-        }
         let context = &mut self.context;
         context.buffers.open(context.plan, self.rows.table, self.rows.number, self.position);
         context.row(self.rows.table, self.rows.element, map)

@@ -1,10 +1,12 @@
 //! The fast path through identities: of each one a single source, with an id.
 
+use super::leftover;
 use super::plan::{IdentityPlace, Object, Target};
 use super::rows::{Fit, Scalar};
-use super::seed::{Context, Key, KeySeed, not_plain, scalars};
+use super::seed::{Context, not_plain, scalars};
+use super::seed_key::{Key, KeySeed};
 use super::vacant::Vacant;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
 
 /// A member of an identity object.
@@ -90,9 +92,9 @@ impl<'de> Visitor<'de> for InSet<'_> {
                     map.next_value_seed(Field { target: &fields[at].target, table, context: self.context.reborrow() })?;
                 }
                 Some(Key::Ignored) => {
-                    map.next_value::<IgnoredAny>()?;
+                    leftover::value(&mut map)?;
                 }
-                Some(_) => map.next_value_seed(Vacant)?,
+                Some(_) => map.next_value_seed(Vacant::default())?,
             }
         }
         self.context.close_identity(table, place, Some(&kind))

@@ -1,9 +1,10 @@
 //! The fast path through lists that one cell holds.
 
+use super::leftover;
 use super::plan::{NodeId, Target};
 use super::seed::{Context, is_ignored, not_plain};
 use super::vacant::Vacant;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
 
 /// An item of a list of texts, or the member of an element that is taken as one.
@@ -63,9 +64,9 @@ impl<'de> Visitor<'de> for Item<'_> {
                     return Err(not_plain());
                 }
             } else if is_ignored(&name) {
-                map.next_value::<IgnoredAny>()?;
+                leftover::value(&mut map)?;
             } else {
-                map.next_value_seed(Vacant)?;
+                map.next_value_seed(Vacant::default())?;
             }
         }
         self.add(found.flatten().as_deref().unwrap_or_default())

@@ -1,10 +1,12 @@
 //! The fast path through maps whose entries are rows.
 
+use super::leftover;
 use super::plan::{Object, RowMap, Target};
 use super::rows::{Fit, Scalar};
-use super::seed::{Context, Key, KeySeed, not_plain, scalars};
+use super::seed::{Context, not_plain, scalars};
+use super::seed_key::{Key, KeySeed};
 use super::vacant::Vacant;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
 /// Reads the entries of a map into rows.
@@ -22,7 +24,7 @@ pub(super) fn entries<'de, A: MapAccess<'de>>(
         match map.next_key_seed(seed)? {
             None => return Ok(()),
             Some(Key::Ignored) => {
-                map.next_value::<IgnoredAny>()?;
+                leftover::value(&mut map)?;
             }
             Some(_) => {
                 let name = context.memory.name.as_str();
@@ -32,7 +34,7 @@ pub(super) fn entries<'de, A: MapAccess<'de>>(
                     return Err(not_plain());
                 }
                 if name.is_empty() || name == "@odata.type" {
-                    map.next_value_seed(Vacant)?;
+                    map.next_value_seed(Vacant::default())?;
                 } else {
                     map.next_value_seed(Entry {
                         rows,
@@ -86,10 +88,10 @@ impl<'de> Visitor<'de> for Entry<'_> {
     scalars!();
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
-        Vacant.visit_seq(list)
+        Vacant::default().visit_seq(list)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        Vacant.visit_map(map)
+        Vacant::default().visit_map(map)
     }
 }

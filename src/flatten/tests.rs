@@ -271,8 +271,8 @@ impl Read {
     }
 }
 
-fn read_with(parser: Parser, records: &[&str]) -> Result<Read, Refused> {
-    let mut flattener = Flattener::with_parser(plan(), parser);
+fn read_with(mode: Mode, records: &[&str]) -> Result<Read, Refused> {
+    let mut flattener = Flattener::with_mode(plan(), mode);
     for record in records {
         flattener.push(record.as_bytes())?;
     }
@@ -280,15 +280,13 @@ fn read_with(parser: Parser, records: &[&str]) -> Result<Read, Refused> {
     Ok(Read { batches: flattener.flush().expect("a flush"), drift: flattener.take_drift(), careful })
 }
 
-/// Reads in all modes, which must agree.
+/// Reads in both modes, which must agree.
 fn read(records: &[&str]) -> Read {
-    let sonic = read_with(Parser::Sonic, records).expect("records are taken");
-    for parser in [Parser::SerdeJson, Parser::CarefulOnly] {
-        let other = read_with(parser, records).expect("records are taken");
-        assert_eq!(sonic.batches, other.batches, "{parser:?} of {records:?}");
-        assert_eq!(sonic.drift, other.drift, "{parser:?} of {records:?}");
-    }
-    sonic
+    let fast = read_with(Mode::Fast, records).expect("records are taken");
+    let careful = read_with(Mode::CarefulOnly, records).expect("records are taken");
+    assert_eq!(fast.batches, careful.batches, "{records:?}");
+    assert_eq!(fast.drift, careful.drift, "{records:?}");
+    fast
 }
 
 fn one(rest: &str) -> Read {
@@ -388,8 +386,8 @@ fn streams_know_both_ends() {
             {{"caller":{web},"segments":[{{"caller":{windows},{streams}}},{{"callee":{android},{streams}}}]}}]"#
     ));
     let mut batches = Vec::new();
-    for parser in [Parser::Sonic, Parser::CarefulOnly] {
-        let mut flattener = Flattener::with_parser(Arc::clone(&plan), parser);
+    for mode in [Mode::Fast, Mode::CarefulOnly] {
+        let mut flattener = Flattener::with_mode(Arc::clone(&plan), mode);
         flattener.push(text.as_bytes()).expect("a record");
         batches.push(flattener.flush().expect("a flush"));
     }
@@ -471,7 +469,7 @@ fn leftovers_go_to_the_row_of_their_object() {
         ),
     ];
     for (rest, table, extra) in cases {
-        assert_eq!(odd(rest).cell(table, "extra_json"), extra, "{rest}");
+        assert_eq!(one(rest).cell(table, "extra_json"), extra, "{rest}");
     }
 }
 
@@ -515,8 +513,8 @@ fn ids_are_lower_case_and_heads_are_unambiguous() {
     assert_eq!(read.cell("calls", "call_id"), "abc");
     assert_eq!(read.cell("calls", "extra_json"), r#"{"id":"AbC"}"#);
     assert_eq!(head(upper.as_bytes()).expect("a head").call_id, "abc");
-    for parser in [Parser::Sonic, Parser::SerdeJson, Parser::CarefulOnly] {
-        let refused = |text: &str| read_with(parser, &[text]).err();
+    for mode in [Mode::Fast, Mode::CarefulOnly] {
+        let refused = |text: &str| read_with(mode, &[text]).err();
         assert_eq!(refused(&record(r#","id":"b""#)), Some(Refused::Ambiguous));
         assert_eq!(refused(&record(r#","version":2"#)), Some(Refused::Ambiguous));
         assert_eq!(refused(&record(r#","id":"a","version":1.0"#)), None);
@@ -627,18 +625,62 @@ fn endpoints_know_their_identity_by_id_type_or_name() {
 #[test]
 fn old_participants_are_read_only_without_new_ones() {
     let old = r#","participants":[{"user":{"id":"u"},"phone":null},null,{"guest":{"id":"g","x":1}}]"#;
-    let read = odd(old);
+    let read = one(old);
     assert_eq!(read.cell("participants", "identity_id"), "u|g");
     assert_eq!(read.cell("participants", "participant_index"), "0|2");
     assert_eq!(read.cell("participants", "identity_source"), "participants|participants");
     assert_eq!(read.cell("participants", "extra_json"), r#"-|{"guest":{"x":1}}"#);
-    let read = odd(&format!(r#"{old},"participants_v2":[{{"id":"n"}}]"#));
+    let read = one(&format!(r#"{old},"participants_v2":[{{"id":"n"}}]"#));
     assert_eq!(read.cell("participants", "identity_id"), "n");
     assert_eq!(
         read.cell("calls", "extra_json"),
         r#"{"participants":[{"user":{"id":"u"},"phone":null},null,{"guest":{"id":"g","x":1}}]}"#
     );
     assert!(read.drift.is_empty());
+    let twins =
+        r#","participants":[{"user":{"id":"u"}}],"participants_v2":[{"id":"n","identity":{"user":{"id":"n"}}}]"#;
+    assert!(plain(twins).cell("calls", "extra_json").contains("participants"));
+}
+
+#[test]
+fn the_fast_path_keeps_what_nobody_announced() {
+    for rest in [
+        r#","foo":{"bar":[1]}"#,
+        r#","sessions":[{"caller":{"foo":1},"segments":[{"media":[{"foo":""},{"foo":{}}]}]}]"#,
+    ] {
+        let read = one(rest);
+        assert_eq!(read.careful, 0, "{rest}");
+        assert_eq!(read.drift.unknown_members.len(), 1);
+    }
+    assert_eq!(odd(r#","foo":1,"foo":null"#).cell("calls", "extra_json"), "-");
+}
+
+#[test]
+fn what_is_too_deep_is_refused_wherever_it_stands() {
+    for levels in [10, 39, 40, 41, 62, 63, 64, 65, 100, 200, 100_000] {
+        for empty in [false, true] {
+            let deep = format!("{}{}{}", "[".repeat(levels), if empty { "" } else { "1" }, "]".repeat(levels));
+            for rest in [
+                format!(r#","foo":{deep}"#),
+                format!(r#","foo@odata.bar":{deep}"#),
+                format!(r#","type":{deep}"#),
+                format!(r#","participants":{deep}"#),
+                format!(r#","participants_v2":[{{"id":"n"}}],"participants":{deep}"#),
+                format!(r#","sessions":[{{"caller":{{"feedback":{{"tokens":{{"x":{deep}}}}}}}}}]"#),
+            ] {
+                let text = record(&rest);
+                let refused = |mode| read_with(mode, &[&text]).map(|read| read.batches);
+                let deepest = text.bytes().scan(0_usize, |depth, byte| {
+                    *depth = (*depth + usize::from(b"[{".contains(&byte)))
+                        .saturating_sub(usize::from(b"]}".contains(&byte)));
+                    Some(*depth)
+                });
+                let expected = deepest.max().expect("brackets") > crate::json::MAX_DEPTH;
+                assert_eq!(refused(Mode::Fast).is_err(), expected, "{levels} {empty} {}", &rest[..20]);
+                assert_eq!(refused(Mode::Fast), refused(Mode::CarefulOnly));
+            }
+        }
+    }
 }
 
 #[test]
@@ -661,15 +703,15 @@ fn a_refused_record_leaves_nothing_behind() {
     let odd_one = record(r#","foo":1,"sessions":[{"id":"z","caller":{"name":5}}],"type":"new""#);
     let mut bad = vec!["[]".to_owned(), record(r#","sessions":[{"id":"s","#), good.replace(r#""id":"a""#, r#""id":7"#)];
     bad.extend((1..good.len()).step_by(97).filter(|&at| good.is_char_boundary(at)).map(|at| good[..at].to_owned()));
-    for parser in [Parser::Sonic, Parser::SerdeJson, Parser::CarefulOnly] {
-        let mut flattener = Flattener::with_parser(plan(), parser);
+    for mode in [Mode::Fast, Mode::CarefulOnly] {
+        let mut flattener = Flattener::with_mode(plan(), mode);
         for record in &bad {
             flattener.push(good.as_bytes()).expect("a record");
             flattener.push(record.as_bytes()).expect_err("no record");
             flattener.push(odd_one.as_bytes()).expect("a record");
             assert!(flattener.buffered_bytes() > 0);
             let batches = flattener.flush().expect("a flush");
-            let without = read_with(parser, &[&good, &odd_one]).expect("records");
+            let without = read_with(mode, &[&good, &odd_one]).expect("records");
             assert_eq!(batches, without.batches);
             assert_eq!(flattener.take_drift(), without.drift);
         }

@@ -1,11 +1,25 @@
 //! Skipping what has no leaves, and nothing else.
 
+use super::leftover::PLAN_DEPTH;
 use super::seed::not_plain;
+use crate::json::MAX_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
+/// Levels below which careful mode looks at the depth of the whole record.
+const DEEPEST: usize = MAX_DEPTH - PLAN_DEPTH;
+
 /// A value without leaves: null, empty text, and lists and objects of these.
-pub(super) struct Vacant;
+#[derive(Default)]
+pub(super) struct Vacant {
+    depth: usize,
+}
+
+impl Vacant {
+    fn below<E: Error>(&self) -> Result<Self, E> {
+        if self.depth < DEEPEST { Ok(Self { depth: self.depth + 1 }) } else { Err(not_plain()) }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Vacant {
     type Value = ();
@@ -31,13 +45,13 @@ impl<'de> Visitor<'de> for Vacant {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Self)?.is_some() {}
+        while list.next_element_seed(self.below()?)?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while map.next_key::<IgnoredAny>()?.is_some() {
-            map.next_value_seed(Self)?;
+            map.next_value_seed(self.below()?)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The records of the simulator's generator: large, mostly without oddities, so
 //! that the fast path is compared too.
 
-use callrec::flatten::Parser;
+use callrec::flatten::Mode;
 use callrec::simulator::generator::{Shape, record};
 
 #[test]
@@ -13,7 +13,7 @@ fn generated_records_give_the_same_rows_and_are_built_again() {
         let tables = crate::rebuild::flattened(std::slice::from_ref(&text));
         crate::simple::assert_same(&text, &tables[0]);
         crate::rebuild::assert_rebuilt(&text, &tables[0]);
-        let mut flattener = crate::flattener(Parser::Sonic);
+        let mut flattener = crate::flattener(Mode::Fast);
         flattener.push(text.as_bytes()).unwrap();
         fast += usize::from(flattener.careful_records() == 0);
     }

@@ -22,13 +22,13 @@ mod simple;
 mod transactions;
 mod values;
 
-use callrec::flatten::{Flattener, Parser, Plan};
+use callrec::flatten::{Flattener, Mode, Plan};
 use callrec::schema::Catalogue;
 use std::sync::{Arc, LazyLock};
 
 static PLAN: LazyLock<Arc<Plan>> =
     LazyLock::new(|| Arc::new(Plan::compile(Catalogue::embedded()).expect("the catalogue compiles")));
 
-fn flattener(parser: Parser) -> Flattener {
-    Flattener::with_parser(Arc::clone(&PLAN), parser)
+fn flattener(mode: Mode) -> Flattener {
+    Flattener::with_mode(Arc::clone(&PLAN), mode)
 }

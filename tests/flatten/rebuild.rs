@@ -214,7 +214,7 @@ pub(crate) fn by_call(tables: Vec<Vec<Row>>) -> HashMap<String, RecordRows> {
 
 /// The rows of each text, in order, however ids repeat.
 pub(crate) fn flattened(texts: &[String]) -> Vec<RecordRows> {
-    let mut flattener = crate::flattener(callrec::flatten::Parser::default());
+    let mut flattener = crate::flattener(callrec::flatten::Mode::default());
     for text in texts {
         flattener.push(text.as_bytes()).unwrap_or_else(|refused| panic!("{refused}: {text}"));
     }
