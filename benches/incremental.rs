@@ -155,6 +155,8 @@ struct Scenario {
     name: &'static str,
     records: Vec<(String, String)>,
     updates: bool,
+    /// Hours after the world's now.
+    later: i64,
 }
 
 fn scenarios(world: &World) -> Vec<Scenario> {
@@ -169,16 +171,25 @@ fn scenarios(world: &World) -> Vec<Scenario> {
             name: "100 new calls",
             records: (0..RECORDS).map(|n| world.record(last + step(n, hour), 0)).collect(),
             updates: false,
+            later: 0,
+        },
+        Scenario {
+            name: "100 new calls, and the last date but one is sealed",
+            records: (0..RECORDS).map(|n| world.record(last + step(n, hour), 0)).collect(),
+            updates: false,
+            later: 24 - HOURS_TODAY as i64,
         },
         Scenario {
             name: "100 updates of the last three hours",
             records: updated((0..RECORDS).map(|n| last - recent + step(n, recent)).collect()),
             updates: true,
+            later: 0,
         },
         Scenario {
             name: "100 updates of one sealed date",
             records: updated((0..RECORDS).map(|n| 20 * world.per_day + step(n, world.per_day)).collect()),
             updates: true,
+            later: 0,
         },
         Scenario {
             name: "100 updates of all sealed dates",
@@ -187,6 +198,7 @@ fn scenarios(world: &World) -> Vec<Scenario> {
                 (0..RECORDS).map(|n| world.per_day * (1 + n % (SEALED - 1)) + step(n, world.per_day)).collect(),
             ),
             updates: true,
+            later: 0,
         },
     ]
 }
@@ -322,7 +334,7 @@ impl World {
                  requests_per_20s = 1000000\n\n[output]\nroot = \"out\"\n\n\
                  [simulator]\nrecords = \"records\"\nnow = \"{}\"\nthrottle = false\n",
                 self.settings.client_state,
-                self.now.to_rfc3339()
+                (self.now + TimeDelta::hours(scenario.later)).to_rfc3339()
             ),
         );
         // What the copy wrote is not the run's to sync.
