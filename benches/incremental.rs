@@ -50,7 +50,9 @@ fn many() {
     let latency_ms = number("CALLREC_BENCH_LATENCY_MS").unwrap_or(20);
     let batch = number("CALLREC_BENCH_BATCH").unwrap_or(2_000);
     let rounds = number("CALLREC_BENCH_ROUNDS").unwrap_or(3);
-    let settings = Settings { throttle: false, latency_ms, generate: Some(records), ..Settings::default() };
+    let max_sessions = number("CALLREC_BENCH_SESSIONS").map_or(300, |n| n as usize);
+    let settings =
+        Settings { throttle: false, latency_ms, generate: Some(records), max_sessions, ..Settings::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let simulator = runtime.block_on(simulator::start(settings.clone(), Clock::system())).unwrap();
     let ids = simulator.ids();
@@ -84,7 +86,7 @@ fn many() {
     let of = Measured::median(&all);
     println!("\n## A run that fetches much\n");
     println!(
-        "{records} records with up to 300 sessions, of 25 dates, in batches of {batch}, on an empty root; the simulator, on the same cores, answers after\n\
+        "{records} records with up to {max_sessions} sessions, of 25 dates, in batches of {batch}, on an empty root; the simulator, on the same cores, answers after\n\
          {latency_ms} ms. Medians of {rounds} rounds.\n"
     );
     println!(
