@@ -13,7 +13,7 @@
 //! | publish | [`dataset`] | batches, raw records | Parquet, raw archive, commit records |
 //!
 //! [`schema`] is the single description of the tables that `flatten` and
-//! `dataset` work from; [`run`] is the only module that knows every stage.
+//! `dataset` work from; [`run`] and [`pipeline`] know every stage.
 
 pub mod call_id;
 pub mod cli;
@@ -29,6 +29,7 @@ pub mod graph;
 pub mod json;
 pub mod logging;
 pub mod notifications;
+pub mod pipeline;
 pub mod printable;
 pub mod progress;
 pub mod quarantine;

@@ -1,5 +1,4 @@
-//! The scheduled job: collect, fetch, flatten, publish. The only module that
-//! knows every stage.
+//! The scheduled job: collect, fetch, flatten, publish.
 
 use crate::call_id::CallId;
 use crate::clock::Clock;
@@ -8,23 +7,17 @@ use crate::crash_point::crash_point;
 use crate::dataset::Dataset;
 use crate::dataset::commit::Kind;
 use crate::dataset::layout::Layout;
-use crate::dataset::prepare::{self, Batch, Closed};
 use crate::dataset::{maintain, rebuild};
 use crate::error::{Class, Error, Result};
-use crate::fetch::{self, Limits};
-use crate::graph::{Client, Outcome};
-use crate::notifications::{self, Collected, LogCursor};
-use crate::progress::Progress;
+use crate::notifications::{self, Collected};
+use crate::pipeline::{Pipeline, Work};
 use crate::quarantine::{Content, Item, Kind as ItemKind};
-use crate::redact;
 use crate::schema::Catalogue;
 use crate::shutdown::Shutdown;
-use crate::simulator::{self, Simulator};
-use crate::spool::{Spool, Stamp};
+use crate::spool::Spool;
 use crate::summary::Summary;
-use crate::worklist::{Origin, Verdict, Worklist};
-use secrecy::ExposeSecret;
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::worklist::{Origin, Worklist};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -117,17 +110,6 @@ struct Run<'a> {
     signal: Option<u8>,
 }
 
-/// What was collected: all that the batches of a run begin with.
-struct Work {
-    list: Worklist,
-    cursors: Vec<LogCursor>,
-    items: Vec<Item>,
-    /// Ids whose spooled record may be older than what Graph has now.
-    ask_again: HashSet<CallId>,
-    /// Whether the log gave anything that a commit must remember.
-    changed: bool,
-}
-
 impl Run<'_> {
     fn all(&mut self, begun: Instant) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -150,7 +132,21 @@ impl Run<'_> {
             self.plan = Some(self.estimate(&work, queue.len()));
             return Ok(());
         }
-        let outcome = self.batches(&runtime, &mut dataset, &mut work, leftover, &mut queue, begun, &mut shutdown);
+        let idle = queue.is_empty() && leftover.is_none() && self.options.given.is_empty() && !work.changed;
+        drop(leftover);
+        let pipeline = Pipeline {
+            config: self.config,
+            clock: self.clock,
+            run_id: &self.options.run_id,
+            given: &self.options.given,
+            deadline: self.options.max_runtime.map(|limit| begun + limit),
+            progress: self.options.progress,
+        };
+        let outcome = if idle {
+            Ok(())
+        } else {
+            pipeline.run(&runtime, &mut dataset, &mut work, &mut queue, &mut shutdown, &mut self.summary)
+        };
         self.signal = shutdown.exit_code();
         let due = queue.len();
         self.report_pending(&work.list);
@@ -284,200 +280,9 @@ impl Run<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the one place where all stages meet")]
-    fn batches(
-        &mut self,
-        runtime: &tokio::runtime::Runtime,
-        dataset: &mut Dataset,
-        work: &mut Work,
-        leftover: Option<Spool>,
-        queue: &mut VecDeque<CallId>,
-        begun: Instant,
-        shutdown: &mut Shutdown,
-    ) -> Result<()> {
-        if queue.is_empty() && leftover.is_none() && self.options.given.is_empty() && !work.changed {
-            return Ok(());
-        }
-        let deadline = self.options.max_runtime.map(|limit| begun + limit);
-        let graph = if queue.is_empty() { None } else { Some(runtime.block_on(self.connect(deadline))?) };
-        let progress = Progress::new(self.options.progress, queue.len() as u64);
-        let mut first = true;
-        loop {
-            let mut batch = FetchedBatch::default();
-            let mut spool = Spool::begin(&dataset.layout.spools(), dataset.next_number(), &work.cursors)?;
-            if first {
-                for (id, record) in &self.options.given {
-                    let version = crate::flatten::head(record).map_or(0, |head| head.version);
-                    spool.append(Stamp { call_id: *id, version, fetched_at: self.clock.now() }, record)?;
-                }
-            }
-            first = false;
-            let mut fatal = None;
-            if let Some((_, client)) = &graph {
-                let limits = Limits {
-                    records: self.config.batch_records,
-                    close_at: Instant::now() + self.config.batch_time,
-                    deadline,
-                };
-                let now = self.clock.now();
-                let sink = |id: CallId, outcome: Outcome| {
-                    progress.answered();
-                    batch.take(id, outcome, &mut spool, now)
-                };
-                fatal = runtime.block_on(fetch::fetch(client, queue, limits, shutdown, sink)).err();
-                let counts = client.counts();
-                self.summary.requests = counts.requests;
-                self.summary.throttled = counts.throttled;
-            }
-            self.summary.fetched += batch.fetched;
-            if fatal.as_ref().is_some_and(|e| e.class() == Class::Io) {
-                break Err(fatal.unwrap_or_else(|| Error::temporary("The batch ended early")));
-            }
-            self.commit(dataset, work, batch, &spool, queue)?;
-            if let Some(error) = fatal {
-                break Err(error);
-            }
-            let out_of_time = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if queue.is_empty() || shutdown.is_requested() || out_of_time {
-                break Ok(());
-            }
-        }
-    }
-
-    async fn connect(&self, deadline: Option<Instant>) -> Result<(Option<Simulator>, Client)> {
-        let (simulator, settings) = match &self.config.endpoint {
-            Endpoint::Graph(settings) => (None, (**settings).clone()),
-            Endpoint::Simulator(simulated) => {
-                let simulator = simulator::start(simulated.simulator.clone(), self.clock).await?;
-                let settings = simulated.client(simulator.endpoint(), simulator.authority());
-                (Some(simulator), settings)
-            }
-        };
-        let client = Client::new(settings, self.clock)?.with_deadline(deadline);
-        Ok((simulator, client))
-    }
-
-    fn commit(
-        &mut self,
-        dataset: &mut Dataset,
-        work: &mut Work,
-        mut batch: FetchedBatch,
-        spool: &Spool,
-        queue: &VecDeque<CallId>,
-    ) -> Result<()> {
-        let now = self.clock.now();
-        let spooled: HashMap<CallId, usize> =
-            spool.frames().iter().enumerate().map(|(n, frame)| (frame.stamp.call_id, n)).collect();
-        let mut closed = Vec::new();
-        // Spooled by a killed run and to be asked for again, but not in this batch.
-        let mut stay_pending: HashSet<CallId> = queue.iter().copied().filter(|id| spooled.contains_key(id)).collect();
-        for (id, answer) in std::mem::take(&mut batch.answers) {
-            let kept = spooled.contains_key(&id);
-            let (verdict, reason) = match answer {
-                Answer::NotFound => (work.list.not_found(id, now), "not-found".to_owned()),
-                Answer::Forbidden => (work.list.forbidden(id, batch.fetched > 0), "forbidden".to_owned()),
-                Answer::Unavailable(reason) => {
-                    work.list.unavailable(id, &reason);
-                    (Verdict::Pending, reason)
-                }
-                Answer::Unusable(reason, bytes) => {
-                    // Graph knows the client state too: it sends it.
-                    let state = self.config.source.client_state.as_ref().map_or("", |state| state.expose_secret());
-                    let bytes = redact::without(&bytes, &redact::forms(state), bytes.len());
-                    batch.items.push(answer_item(id, &reason, &bytes, now));
-                    (Verdict::Quarantine, reason)
-                }
-            };
-            if kept {
-                // An earlier version was spooled: it is stored, and the id stays.
-                stay_pending.insert(id);
-                continue;
-            }
-            if verdict == Verdict::Pending {
-                continue;
-            }
-            if reason == "forbidden" {
-                batch.items.push(answer_item(id, &reason, b"", now));
-            }
-            if let Some(pending) = work.list.settle(id) {
-                closed.push(Closed { pending, verdict, reason });
-            }
-        }
-        let mut items = std::mem::take(&mut work.items);
-        items.append(&mut batch.items);
-        let commit = prepare::commit(
-            dataset,
-            Batch {
-                spool,
-                worklist: &mut work.list,
-                stay_pending: &stay_pending,
-                closed,
-                items,
-                cursors: work.cursors.clone(),
-                run_id: &self.options.run_id,
-                now,
-                tenant_id: self.config.tenant_id.map(|id| id.to_string()),
-                threads: self.config.threads,
-            },
-        )?;
-        self.summary.add(&commit);
-        Ok(())
-    }
-
     fn report_pending(&mut self, list: &Worklist) {
         self.summary.pending = list.pending().count() as u64;
         self.summary.oldest_pending =
             list.pending().map(|p| p.first_seen).min().map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
-    }
-}
-
-fn answer_item(id: CallId, reason: &str, bytes: &[u8], at: chrono::DateTime<chrono::Utc>) -> Item {
-    tracing::warn!(call_id = %id, reason, "an id went to quarantine");
-    Item {
-        item: String::new(),
-        kind: ItemKind::Answer,
-        call_id: Some(id.to_string()),
-        file: None,
-        offset: None,
-        reason: reason.to_owned(),
-        at,
-        content: Content::new(bytes),
-    }
-}
-
-enum Answer {
-    NotFound,
-    Forbidden,
-    Unavailable(String),
-    Unusable(String, Vec<u8>),
-}
-
-#[derive(Default)]
-struct FetchedBatch {
-    fetched: u64,
-    answers: Vec<(CallId, Answer)>,
-    items: Vec<Item>,
-}
-
-impl FetchedBatch {
-    fn take(
-        &mut self,
-        id: CallId,
-        outcome: Outcome,
-        spool: &mut Spool,
-        now: chrono::DateTime<chrono::Utc>,
-    ) -> Result<()> {
-        let answer = match outcome {
-            Outcome::Record { bytes, version } => {
-                self.fetched += 1;
-                return spool.append(Stamp { call_id: id, version, fetched_at: now }, &bytes);
-            }
-            Outcome::NotFound => Answer::NotFound,
-            Outcome::Forbidden => Answer::Forbidden,
-            Outcome::Unavailable { reason } => Answer::Unavailable(reason),
-            Outcome::Unusable { reason, bytes } => Answer::Unusable(reason, bytes),
-        };
-        self.answers.push((id, answer));
-        Ok(())
     }
 }

@@ -4,6 +4,10 @@
 //! written yet. `intent.json` comes first and says up to where in every log the
 //! run has collected; then records are appended to `frames`. After a crash the
 //! frames are cut at the first bad one, and the rest spares asking Graph again.
+//!
+//! What is fetched while the commit before is still being made has no number yet:
+//! it stands in `_callrec/spool/ahead` until the commit is published. A crash
+//! before that loses it, which costs requests.
 
 use crate::call_id::CallId;
 use crate::crash_point::crash_point;
@@ -18,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 4] = b"CRF1";
 const FRAME_HEAD: usize = 16;
+/// The file of what is fetched ahead; the next start removes it.
+const AHEAD: &str = "ahead";
 
 /// What a run had collected when it began to fetch.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,15 +54,66 @@ pub struct Frame {
     pub length: u64,
 }
 
-/// The spool of one commit that is not written yet.
+/// A file of frames that is appended to.
 #[derive(Debug)]
-pub struct Spool {
-    directory: PathBuf,
-    number: u64,
-    cursors: Vec<LogCursor>,
+struct Frames {
+    path: PathBuf,
     file: File,
     end: u64,
     frames: Vec<Frame>,
+}
+
+/// Records fetched ahead, before the commit before theirs is published.
+#[derive(Debug)]
+pub struct Ahead(Frames);
+
+/// The spool of one commit that is not written yet.
+#[derive(Debug)]
+pub struct Spool {
+    number: u64,
+    cursors: Vec<LogCursor>,
+    frames: Frames,
+}
+
+/// Where a record that was fetched is kept.
+pub trait Keep {
+    /// Appends a record.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    fn append(&mut self, stamp: Stamp, record: &[u8]) -> Result<()>;
+}
+
+impl Keep for Ahead {
+    fn append(&mut self, stamp: Stamp, record: &[u8]) -> Result<()> {
+        self.0.append(stamp, record)
+    }
+}
+
+impl Keep for Spool {
+    fn append(&mut self, stamp: Stamp, record: &[u8]) -> Result<()> {
+        self.frames.append(stamp, record)
+    }
+}
+
+impl Ahead {
+    /// Drops what was fetched ahead.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn discard(spools: &Path) -> Result<()> {
+        files::remove_if_there(&spools.join(AHEAD)).map(drop)
+    }
+
+    /// Begins with nothing.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn begin(spools: &Path) -> Result<Self> {
+        Self::discard(spools)?;
+        let path = spools.join(AHEAD);
+        Ok(Self(Frames { file: files::append_file(&path, PRIVATE)?, path, end: 0, frames: Vec::new() }))
+    }
 }
 
 impl Spool {
@@ -67,10 +124,32 @@ impl Spool {
     /// Any failure of the file system, by class I/O.
     pub fn begin(spools: &Path, number: u64, cursors: &[LogCursor]) -> Result<Self> {
         if let Some(spool) = Self::leftover(spools, number)?
-            && !spool.frames.is_empty()
+            && !spool.frames().is_empty()
         {
             return Ok(spool);
         }
+        let path = Self::make(spools, number, cursors)?;
+        let file = files::append_file(&path, PRIVATE)?;
+        let frames = Frames { path, file, end: 0, frames: Vec::new() };
+        Ok(Self { number, cursors: cursors.to_vec(), frames })
+    }
+
+    /// Begins the spool of commit `number` with what was fetched ahead, now that
+    /// the commit before it is published.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn adopt(spools: &Path, number: u64, cursors: &[LogCursor], ahead: Ahead) -> Result<Self> {
+        let path = Self::make(spools, number, cursors)?;
+        let Ahead(mut frames) = ahead;
+        files::rename(&frames.path, &path)?;
+        crash_point("spool::adopted")?;
+        frames.path = path;
+        Ok(Self { number, cursors: cursors.to_vec(), frames })
+    }
+
+    /// Makes an empty spool with its intent, and gives the path of its frames.
+    fn make(spools: &Path, number: u64, cursors: &[LogCursor]) -> Result<PathBuf> {
         let directory = directory(spools, number);
         files::remove_directory(&directory)?;
         files::create_directory(&directory, PRIVATE)?;
@@ -80,8 +159,7 @@ impl Spool {
         crash_point("spool::begun")?;
         files::write_atomically_past(&directory.join("intent.json"), &bytes, PRIVATE, "intent::renaming")?;
         crash_point("intent::written")?;
-        let file = files::append_file(&directory.join("frames"), PRIVATE)?;
-        Ok(Self { directory, number, cursors: cursors.to_vec(), file, end: 0, frames: Vec::new() })
+        Ok(directory.join("frames"))
     }
 
     /// What a killed run left for commit `number`; without an intent, nothing.
@@ -102,7 +180,8 @@ impl Spool {
         let (frames, end) = read_frames(&path)?;
         file.set_len(end).map_err(|e| Error::io("cut", &path, e))?;
         crash_point("spool::cut")?;
-        Ok(Some(Self { directory, number, cursors: intent.cursors, file, end, frames }))
+        let frames = Frames { path, file, end, frames };
+        Ok(Some(Self { number, cursors: intent.cursors, frames }))
     }
 
     /// Copies the spool for a later commit, because this one's number is taken
@@ -114,40 +193,9 @@ impl Spool {
     pub fn copy_for(&self, spools: &Path, number: u64) -> Result<()> {
         files::remove_directory(&directory(spools, number))?;
         let mut copy = Self::begin(spools, number, &self.cursors)?;
-        for frame in &self.frames {
-            copy.append(frame.stamp.clone(), &read_record(&self.frames_path(), frame)?)?;
+        for frame in self.frames() {
+            copy.append(frame.stamp.clone(), &read_record(self.frames_path(), frame)?)?;
         }
-        Ok(())
-    }
-
-    /// Appends a record.
-    ///
-    /// # Errors
-    /// Any failure of the file system, by class I/O.
-    pub fn append(&mut self, stamp: Stamp, record: &[u8]) -> Result<()> {
-        let header = serde_json::to_vec(&stamp)
-            .map_err(|e| Error::config("Cannot write the header of a spooled record").because(e))?;
-        let too_large = |_| Error::config("A record is larger than a frame of the spool can be");
-        let header_length = u32::try_from(header.len()).map_err(too_large)?;
-        let length = u32::try_from(record.len()).map_err(too_large)?;
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&header_length.to_le_bytes());
-        crc.update(&length.to_le_bytes());
-        crc.update(&header);
-        crc.update(record);
-        let mut frame = Vec::with_capacity(FRAME_HEAD + header.len());
-        frame.extend_from_slice(MAGIC);
-        frame.extend_from_slice(&header_length.to_le_bytes());
-        frame.extend_from_slice(&length.to_le_bytes());
-        frame.extend_from_slice(&crc.finalize().to_le_bytes());
-        frame.extend_from_slice(&header);
-        // A frame that is not written to its end is cut by whoever reads it.
-        let written = self.file.write_all(&frame).and_then(|()| self.file.write_all(record));
-        written.map_err(|e| Error::io("write", &self.frames_path(), e))?;
-        let offset = self.end + frame.len() as u64;
-        self.end = offset + u64::from(length);
-        self.frames.push(Frame { stamp, offset, length: u64::from(length) });
-        crash_point("spool::frame")?;
         Ok(())
     }
 
@@ -166,13 +214,42 @@ impl Spool {
     /// The records, in the order in which they came.
     #[must_use]
     pub fn frames(&self) -> &[Frame] {
-        &self.frames
+        &self.frames.frames
     }
 
     /// The file that holds the bytes of the records.
     #[must_use]
-    pub fn frames_path(&self) -> PathBuf {
-        self.directory.join("frames")
+    pub fn frames_path(&self) -> &Path {
+        &self.frames.path
+    }
+}
+
+impl Frames {
+    fn append(&mut self, stamp: Stamp, record: &[u8]) -> Result<()> {
+        let header = serde_json::to_vec(&stamp)
+            .map_err(|e| Error::config("Cannot write the header of a spooled record").because(e))?;
+        let too_large = |_| Error::config("A record is larger than a frame of the spool can be");
+        let header_length = u32::try_from(header.len()).map_err(too_large)?;
+        let length = u32::try_from(record.len()).map_err(too_large)?;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&header_length.to_le_bytes());
+        crc.update(&length.to_le_bytes());
+        crc.update(&header);
+        crc.update(record);
+        let mut frame = Vec::with_capacity(FRAME_HEAD + header.len());
+        frame.extend_from_slice(MAGIC);
+        frame.extend_from_slice(&header_length.to_le_bytes());
+        frame.extend_from_slice(&length.to_le_bytes());
+        frame.extend_from_slice(&crc.finalize().to_le_bytes());
+        frame.extend_from_slice(&header);
+        // A frame that is not written to its end is cut by whoever reads it.
+        let written = self.file.write_all(&frame).and_then(|()| self.file.write_all(record));
+        written.map_err(|e| Error::io("write", &self.path, e))?;
+        let offset = self.end + frame.len() as u64;
+        self.end = offset + u64::from(length);
+        self.frames.push(Frame { stamp, offset, length: u64::from(length) });
+        crash_point("spool::frame")?;
+        Ok(())
     }
 }
 
@@ -250,7 +327,7 @@ mod tests {
         for n in 0..3 {
             spool.append(stamp(n), format!("record {n}").as_bytes()).unwrap();
         }
-        let path = spool.frames_path();
+        let path = spool.frames_path().to_owned();
         let whole = std::fs::read(&path).unwrap();
         let third = usize::try_from(spool.frames()[2].offset).unwrap();
         for damaged in [whole[..whole.len() - 1].to_vec(), {
@@ -267,6 +344,20 @@ mod tests {
             assert_eq!(again.frames().len(), 3);
             assert_eq!(read_record(&path, &again.frames()[2]).unwrap(), b"record 2");
         }
+    }
+
+    #[test]
+    fn what_was_fetched_ahead_is_the_next_spool() {
+        let home = tempfile::tempdir().unwrap();
+        let mut ahead = Ahead::begin(home.path()).unwrap();
+        ahead.append(stamp(1), b"record 1").unwrap();
+        assert!(Spool::leftover(home.path(), 7).unwrap().is_none());
+        let mut spool = Spool::adopt(home.path(), 7, &[], ahead).unwrap();
+        spool.append(stamp(2), b"record 2").unwrap();
+        let left = Spool::leftover(home.path(), 7).unwrap().unwrap();
+        assert_eq!(left.frames().len(), 2);
+        assert_eq!(read_record(left.frames_path(), &left.frames()[1]).unwrap(), b"record 2");
+        assert_eq!(files::list(home.path()).unwrap(), [directory(home.path(), 7)]);
     }
 
     #[test]

@@ -283,6 +283,92 @@ fn where_graph_has_nothing_any_more_the_spooled_record_is_stored_and_the_id_stay
     place.callrec(&["verify"]).expect(0);
 }
 
+/// Six calls in batches of two, two of them stored in a version before.
+fn batches() -> (Graph, Place) {
+    let graph = Graph::empty();
+    let place = Place::new(&graph.endpoint(), "batch_records = 2\n");
+    let put = |calls: std::ops::RangeInclusive<u32>, version: i64| {
+        for n in calls.clone() {
+            graph.put(&record(&call_id(n), version, days_ago(1), 2));
+        }
+        place.notify(calls.map(call_id).collect::<Vec<_>>().iter().map(String::as_str));
+    };
+    put(1..=2, 1);
+    place.callrec(&["run"]).expect(0);
+    put(1..=6, 2);
+    (graph, place)
+}
+
+fn assert_all_batches(place: &Place, what: &str) {
+    let mut versions = support::rows(&place.root(), "calls", &["call_id", "version"]);
+    versions.sort();
+    let expected: Vec<Vec<String>> = (1..=6).map(|n| vec![call_id(n), "2".to_owned()]).collect();
+    assert_eq!(versions, expected, "{what}");
+    assert_eq!(place.column("sessions", "call_id").len(), 12, "{what}");
+    place.callrec(&["verify"]).expect(0);
+    assert!(std::fs::read_dir(place.root().join("_callrec/spool")).unwrap().next().is_none(), "{what}");
+}
+
+#[test]
+fn a_run_that_is_disturbed_while_the_next_batch_is_fetched() {
+    let (_graph, place) = batches();
+    let before = tree::read(&place.root());
+    let points = [
+        ("spool::frame", 2),
+        ("spool::frame", 3),
+        ("spool::frame", 5),
+        ("spool::begun", 2),
+        ("intent::written", 2),
+        ("spool::adopted", 1),
+        ("spool::adopted", 2),
+        ("prepare::looked_up", 1),
+        ("prepare::staged", 2),
+        ("commit::written", 1),
+        ("commit::written", 2),
+        ("publish::calls", 1),
+        ("publish::marked", 1),
+        ("clean::done", 2),
+    ];
+    for how in How::ALL {
+        for (point, count) in points {
+            let what = format!("{point} {count}, {how:?}");
+            tree::restore(&place.root(), &before);
+            place.disturb(&["run"], point, count, how);
+            place.callrec(&["run"]).expect(0);
+            assert_all_batches(&place, &what);
+        }
+    }
+}
+
+#[test]
+fn what_was_fetched_ahead_of_a_commit_that_was_not_written_is_asked_for_again() {
+    let (graph, place) = batches();
+    // The first commit waits while the next batch is fetched to its end.
+    let mut command = place.command(&["run"]);
+    command.env("FAILPOINTS", "prepare::staged=sleep(2000);spool::frame=3*off->return(abort)");
+    assert!(command.output().unwrap().status.code().is_none());
+    let spools = place.root().join("_callrec/spool");
+    assert!(std::fs::metadata(spools.join("ahead")).unwrap().len() > 0);
+    assert_eq!(place.newest_commit()["number"], 1);
+    let before = graph.simulator.counts().requests;
+    let summary = place.callrec(&["run"]).expect(0).summary();
+    assert_eq!((&summary["fetched"], &summary["exported_new"]), (&json!(4), &json!(4)), "{summary}");
+    assert_eq!(graph.simulator.counts().requests - before, 8, "the first two are in the spool");
+    assert_all_batches(&place, "fetched ahead");
+}
+
+#[test]
+fn a_commit_that_fails_ends_the_run_and_keeps_nothing_that_was_fetched_ahead() {
+    let (_graph, place) = batches();
+    let mut command = place.command(&["run"]);
+    command.env("FAILPOINTS", "prepare::archived=sleep(500);prepare::staged=return(error)");
+    let ended = support::ended(command).expect(74);
+    assert!(!ended.stderr.contains("The batch before"), "{}", ended.stderr);
+    assert_eq!(place.newest_commit()["number"], 1);
+    place.callrec(&["run"]).expect(0);
+    assert_all_batches(&place, "after a failure");
+}
+
 #[test]
 fn a_second_run_at_the_same_time_ends_at_once() {
     let graph = Graph::empty();

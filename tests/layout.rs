@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, Imports)] = &[
     ("summary", AllAbove),
     ("verify", AllAbove),
     ("status", AllAbove),
+    ("pipeline", AllAbove),
     ("run", AllAbove),
     ("verbs", AllAbove),
     ("main", AllAbove),

@@ -9,10 +9,18 @@ use super::parquet::{self, PartWriter, Written};
 use crate::error::{Class, Error, Result};
 use crate::files::Modes;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use ::parquet::file::metadata::RowGroupMetaData;
+use ::parquet::file::statistics::Statistics;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+
+/// What the tables are sorted by, before the call id.
+const START: &str = "call_start_date_time";
+/// Rows of each input in memory: so few because there may be many inputs, with
+/// hundreds of columns.
+const SLICE: usize = 1_024;
 
 /// One part to be merged.
 pub struct Input<'a> {
@@ -33,17 +41,28 @@ pub fn merge(
     schema_version: &str,
     modes: Modes,
 ) -> Result<Option<Written>> {
-    let mut cursors = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        let mut cursor = Cursor::open(input, schema)?;
-        if cursor.settle()? {
-            cursors.push(cursor);
-        }
-    }
+    // Parts of one date mostly follow one another: each is opened when its turn comes,
+    // since an open one takes memory for hundreds of columns.
+    let mut waiting = inputs.iter().map(|input| Ok((begins(input, schema)?, input))).collect::<Result<Vec<_>>>()?;
+    waiting.sort_by_key(|(start, _)| std::cmp::Reverse(*start));
+    let mut cursors: Vec<Cursor<'_>> = Vec::new();
     let mut writer = None;
-    while !cursors.is_empty() {
+    loop {
+        while let Some((_, input)) = waiting.pop_if(|(start, _)| {
+            cursors.is_empty() || cursors.iter().any(|cursor| *start <= cursor.key().0) || *start == i64::MIN
+        }) {
+            let mut cursor = Cursor::open(input, schema)?;
+            if cursor.settle()? {
+                cursors.push(cursor);
+            }
+        }
+        if cursors.is_empty() {
+            break;
+        }
         let first = least(&cursors, None);
-        let bound = (cursors.len() > 1).then(|| least(&cursors, Some(first))).map(|i| cursors[i].owned_key());
+        let other = (cursors.len() > 1).then(|| least(&cursors, Some(first))).map(|i| cursors[i].owned_key());
+        let closed = waiting.last().map(|(start, _)| (*start, String::new()));
+        let bound = [other, closed].into_iter().flatten().min();
         let cursor = &mut cursors[first];
         let (rows, more) = cursor.take_until(bound.as_ref().map(|(start, id)| (*start, id.as_str())))?;
         if !more {
@@ -56,6 +75,25 @@ pub fn merge(
         writer.write(rows)?;
     }
     writer.map(PartWriter::finish).transpose()
+}
+
+/// A start that no row of the input is before; the least where that is not told.
+fn begins(input: &Input<'_>, schema: &SchemaRef) -> Result<i64> {
+    if !is_sorted_by_start(schema) {
+        return Ok(i64::MIN);
+    }
+    let part = parquet::open(&input.path)?;
+    let column = part.parquet_schema().columns().iter().position(|column| column.path().string() == START);
+    let least = |group: &RowGroupMetaData| match group.column(column?).statistics()? {
+        Statistics::Int64(of) => of.min_opt().copied(),
+        _ => None,
+    };
+    Ok(part.metadata().row_groups().iter().map(least).min().flatten().unwrap_or(i64::MIN))
+}
+
+/// Where it may be null, as in the ledger, the start is no part of the order.
+fn is_sorted_by_start(schema: &SchemaRef) -> bool {
+    schema.field_with_name(START).is_ok_and(|field| !field.is_nullable())
 }
 
 fn least(cursors: &[Cursor<'_>], except: Option<usize>) -> usize {
@@ -80,7 +118,8 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn open(input: &'a Input<'a>, schema: &SchemaRef) -> Result<Self> {
-        let reader = parquet::read(&input.path)?;
+        let fail = |e| parquet::failed("read", &input.path, e);
+        let reader = parquet::open(&input.path)?.with_batch_size(SLICE).build().map_err(fail)?;
         Ok(Self {
             reader,
             input,
@@ -125,13 +164,11 @@ impl<'a> Cursor<'a> {
         let missing = || damaged(&self.input.path, "it has no column call_id");
         let ids = self.batch.column_by_name("call_id").ok_or_else(missing)?;
         self.ids = ids.as_string_opt::<i32>().ok_or_else(missing)?.clone();
-        // Where it may be null, as in the ledger, it is no part of the order.
         self.starts = self
-            .schema
-            .index_of("call_start_date_time")
-            .ok()
-            .filter(|&at| !self.schema.field(at).is_nullable())
-            .and_then(|at| self.batch.column(at).as_primitive_opt::<TimestampMicrosecondType>().cloned());
+            .batch
+            .column_by_name(START)
+            .filter(|_| is_sorted_by_start(&self.schema))
+            .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>().cloned());
         self.row = 0;
         Ok(())
     }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub const SLICE: usize = 8_192;
 const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Encoded bytes of a row group in memory before it is written out.
-const ROW_GROUP_BYTES: usize = 48 << 20;
+const ROW_GROUP_BYTES: usize = 24 << 20;
 const FALSE_POSITIVES: f64 = 1e-6;
 /// Filters begin at this many distinct ids and are folded to what is there.
 const DISTINCT_CALLS: u64 = 1 << 17;

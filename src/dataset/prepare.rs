@@ -77,7 +77,7 @@ pub fn commit(dataset: &mut Dataset, mut batch: Batch<'_>) -> Result<Commit> {
     let mut touches = BTreeMap::new();
     let mut counts = Counts::default();
 
-    let sources = [batch.spool.frames_path()];
+    let sources = [batch.spool.frames_path().to_owned()];
     let indexed = index(&mut batch, &sources, &mut touches)?;
     let ids: HashSet<&str> = indexed.iter().map(|e| e.head.call_id.as_str()).collect();
     let stored = lookup::stored(&layout, &ids)?;

@@ -204,22 +204,24 @@ fn batches(
     mut spools_first: bool,
 ) -> Result<(), Failed> {
     let mut fetched: Vec<(usize, u8)> = given.into_iter().collect();
+    // The next batch is asked for before the one before it is committed. What Graph
+    // answers has no name on the disk until that is published.
+    let mut ahead = ask(io, work);
     loop {
-        let asked = work.queue.pop_front();
+        let asked = ahead.take();
         let mut stay = [false; CALLS];
         for &call in &work.queue {
             stay[call] = spooled.has(call) && io.keeps(Rule::QueuedStaysPending);
         }
-        if let Some(call) = asked {
-            match request(io, work, call) {
-                Some(served) => fetched.push((call, served.version)),
-                None => {
-                    work.list[call] = Some(Pending::NotFound(io.instant));
-                    if spooled.has(call) {
-                        stay[call] = io.keeps(Rule::SpooledStaysPending);
-                        if !io.keeps(Rule::SpooledIsStored) {
-                            spooled.0.retain(|frame| frame.call != call);
-                        }
+        match asked {
+            None => {}
+            Some((call, _, Some(served))) => fetched.push((call, served.version)),
+            Some((call, at, None)) => {
+                work.list[call] = Some(Pending::NotFound(at));
+                if spooled.has(call) {
+                    stay[call] = io.keeps(Rule::SpooledStaysPending);
+                    if !io.keeps(Rule::SpooledIsStored) {
+                        spooled.0.retain(|frame| frame.call != call);
                     }
                 }
             }
@@ -228,11 +230,20 @@ fn batches(
             publish::spool(io, work.newest.number + 1, work.cursor, &fetched)?;
             recover(io, &work.newest)?;
         }
-        batch(io, work, command, std::mem::take(&mut spooled), std::mem::take(&mut fetched), stay)?;
-        if work.queue.is_empty() {
+        let queue = work.queue.clone();
+        ahead = ask(io, work);
+        batch(io, work, command, std::mem::take(&mut spooled), std::mem::take(&mut fetched), stay, &queue)?;
+        if ahead.is_none() {
             return Ok(());
         }
     }
+}
+
+/// Asks for the first call of the queue; the answer, and when it came.
+fn ask(io: &mut Io<'_>, work: &mut Work) -> Option<(usize, u8, Option<Served>)> {
+    let call = work.queue.pop_front()?;
+    let served = request(io, work, call);
+    Some((call, io.instant, served))
 }
 
 /// Asks Graph; the next event may have happened before.
@@ -250,6 +261,7 @@ fn batch(
     spooled: Frames,
     fetched: Vec<(usize, u8)>,
     stay: [bool; CALLS],
+    queue: &VecDeque<usize>,
 ) -> Result<(), Failed> {
     let mut commit = prepare::after(&work.newest);
     commit.cursor = work.cursor;
@@ -268,14 +280,14 @@ fn batch(
                 }
             }
         } else if !is_answered
-            && work.queue.contains(&call)
+            && queue.contains(&call)
             && work.carried[call].is_none()
             && !io.keeps(Rule::CursorWithPending)
         {
             commit.pending[call] = None;
         }
     }
-    let has_next = !work.queue.is_empty();
+    let has_next = !queue.is_empty();
     let intent = work.cursor;
     let prepared = prepare::batch(io, Batch { commit, intent, spooled, fetched, stay, has_next })?;
     publish::commit(io, &prepared)?;
