@@ -6,7 +6,7 @@
 
 use super::layout::{self, Layout, STATE};
 use super::order::{self, Entry};
-use super::stage::PartSet;
+use super::parts::{Closing, PartSet};
 use super::tables::Tables;
 use crate::error::{Class, Error, Result};
 use crate::files::{self, Modes, PRIVATE};
@@ -95,18 +95,19 @@ fn write(
     let mut entries = order::latest(entries, |a, b| Ok(reader.read(a)? > reader.read(b)?))?;
     order::sort(&mut entries);
     let layout = Layout::new(staged, modes);
-    let mut open = None;
+    let pool = order::pool(threads)?;
+    let (mut open, mut closing) = (None, None);
     let mut late = Vec::new();
-    let drift = order::flatten(&entries, &sources, &tables.plan, threads, Entry::date, |flattened| {
+    let drift = order::flatten(&entries, &sources, &tables.plan, &pool, Entry::date, |flattened| {
         let date = entries[flattened.entries.start].date();
         converted.exported += (flattened.entries.len() - flattened.refused.len()) as u64;
         late.extend(flattened.refused);
         if open.as_ref().is_none_or(|(present, _)| *present != date) {
-            if let Some((_, parts)) = open.take() {
-                close(parts, tables, &mut converted)?;
-            }
+            // The files of one date are ended while the next one is begun.
+            count(closing.take(), tables, &mut converted)?;
+            closing = open.take().map(|(_, parts): (_, PartSet<'_>)| parts.close());
             let layout = layout.clone();
-            let parts = PartSet::new(tables, modes, move |table| {
+            let parts = PartSet::new(tables, modes, &pool, move |table| {
                 let path = layout.path(&layout::relative(table, date, &layout::part_name(1)));
                 files::create_directory(path.parent().unwrap_or(Path::new("")), modes)?;
                 Ok(path)
@@ -114,13 +115,12 @@ fn write(
             open = Some((date, parts));
         }
         match &mut open {
-            Some((_, parts)) => parts.write(flattened.batches),
+            Some((_, parts)) => parts.write(flattened.batches, &flattened.hold),
             None => Ok(()),
         }
     })?;
-    if let Some((_, parts)) = open.take() {
-        close(parts, tables, &mut converted)?;
-    }
+    count(closing, tables, &mut converted)?;
+    count(open.map(|(_, parts)| parts.close()), tables, &mut converted)?;
     converted.schema_drift = drift.counts();
     let mut reader = order::SourceReader::new(&sources);
     for (number, reason) in late {
@@ -138,8 +138,9 @@ fn write(
     Ok(converted)
 }
 
-fn close(parts: PartSet<'_>, tables: &Tables, converted: &mut Converted) -> Result<()> {
-    for (table, written) in tables.catalogue.tables.iter().zip(parts.finish()?) {
+fn count(parts: Option<Closing>, tables: &Tables, converted: &mut Converted) -> Result<()> {
+    let Some(parts) = parts else { return Ok(()) };
+    for (table, written) in tables.catalogue.tables.iter().zip(parts.wait()?) {
         let Some(written) = written else { continue };
         *converted.rows.entry(table.name.clone()).or_default() += written.rows;
         converted.files_written += 1;

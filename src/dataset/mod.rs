@@ -15,6 +15,7 @@ pub mod maintain;
 pub mod merge;
 pub mod order;
 pub mod parquet;
+pub mod parts;
 pub mod prepare;
 pub mod publish;
 pub mod purge;

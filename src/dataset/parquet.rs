@@ -73,16 +73,40 @@ impl PartWriter {
         Ok(())
     }
 
+    /// Ends the file, which is not synced yet.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn end(mut self) -> Result<Ended> {
+        self.slices.finish_buffered_batch().map_err(|e| failed("write", &self.path, e.into()))?;
+        self.write_slices()?;
+        let file = self.writer.into_inner().map_err(|e| failed("write", &self.path, e))?;
+        Ok(Ended { file, written: Written { path: self.path, rows: self.rows } })
+    }
+
     /// Ends the file, synced.
     ///
     /// # Errors
     /// Any failure of the file system, by class I/O.
-    pub fn finish(mut self) -> Result<Written> {
-        self.slices.finish_buffered_batch().map_err(|e| failed("write", &self.path, e.into()))?;
-        self.write_slices()?;
-        let file = self.writer.into_inner().map_err(|e| failed("write", &self.path, e))?;
-        file.sync_all().map_err(|e| Error::io("sync", &self.path, e))?;
-        Ok(Written { path: self.path, rows: self.rows })
+    pub fn finish(self) -> Result<Written> {
+        self.end()?.sync()
+    }
+}
+
+/// A file that is whole and not synced.
+pub struct Ended {
+    file: File,
+    written: Written,
+}
+
+impl Ended {
+    /// Syncs it.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn sync(self) -> Result<Written> {
+        self.file.sync_all().map_err(|e| Error::io("sync", &self.written.path, e))?;
+        Ok(self.written)
     }
 }
 

@@ -8,7 +8,8 @@ use super::lookup::{self, Stored};
 use super::merge::Input;
 use super::order::{self, Entry, SourceReader};
 use super::parquet::Written;
-use super::stage::{PartSet, Stage};
+use super::parts::{Closing, PartSet};
+use super::stage::Stage;
 use crate::call_id::CallId;
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
@@ -293,20 +294,24 @@ fn place(
     let tables = &dataset.tables;
     let mut placed = Placed::default();
     let group = |entry: &Entry| (entry.date(), placement.target(entry).map(|part| part.name.clone()));
+    let pool = order::pool(batch.threads)?;
     let mut written: Vec<(Target, Vec<Option<Written>>)> = Vec::new();
     let mut fetched: HashMap<String, Fetched> = HashMap::new();
     let mut refused = Vec::new();
     let drift = {
         let stage = &*stage;
         let mut open: Option<(Target, PartSet<'_>)> = None;
-        let drift = order::flatten(&placement.accepted, sources, &tables.plan, batch.threads, group, |flattened| {
+        let mut closing: Option<(Target, Closing)> = None;
+        let drift = order::flatten(&placement.accepted, sources, &tables.plan, &pool, group, |flattened| {
             let key = group(&placement.accepted[flattened.entries.start]);
             if open.as_ref().is_none_or(|(present, _)| *present != key) {
-                if let Some((key, parts)) = open.take() {
-                    written.push((key, parts.finish()?));
+                // The files of one place are ended while the next one is begun.
+                if let Some((key, parts)) = closing.take() {
+                    written.push((key, parts.wait()?));
                 }
+                closing = open.take().map(|(key, parts)| (key, parts.close()));
                 let (date, target) = key.clone();
-                let parts = PartSet::new(tables, dataset.layout.modes, move |table| match &target {
+                let parts = PartSet::new(tables, dataset.layout.modes, &pool, move |table| match &target {
                     None => stage.path(&layout::relative(table, date, &layout::part_name(stage.number()))),
                     Some(name) => stage.path(&format!("delta/{}", layout::relative(table, date, name))),
                 });
@@ -320,12 +325,12 @@ fn place(
             }
             refused.extend(flattened.refused);
             match &mut open {
-                Some((_, parts)) => parts.write(flattened.batches),
+                Some((_, parts)) => parts.write(flattened.batches, &flattened.hold),
                 None => Ok(()),
             }
         })?;
-        if let Some((key, parts)) = open.take() {
-            written.push((key, parts.finish()?));
+        for (key, parts) in closing.into_iter().chain(open.map(|(key, parts)| (key, parts.close()))) {
+            written.push((key, parts.wait()?));
         }
         drift
     };

@@ -9,7 +9,8 @@ use super::layout::{self, LEDGER, RAW};
 use super::merge::{Input, merge};
 use super::order::{self, Entry};
 use super::parquet::{self, Written};
-use super::stage::{PartSet, Stage};
+use super::parts::PartSet;
+use super::stage::Stage;
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
 use crate::files::{self, PRIVATE};
@@ -143,12 +144,13 @@ fn flatten_date(
         };
         entry.source = number;
     }
-    let mut parts = PartSet::new(tables, PRIVATE, |table| stage.path(&format!("delta/{table}/{date}.parquet")));
+    let pool = order::pool(threads)?;
+    let mut parts = PartSet::new(tables, PRIVATE, &pool, |table| stage.path(&format!("delta/{table}/{date}.parquet")));
     let drift = order::flatten(
         &entries,
         &unpacked,
         &tables.plan,
-        threads,
+        &pool,
         |_| (),
         |flattened| {
             if let Some((_, refused)) = flattened.refused.first() {
@@ -157,13 +159,13 @@ fn flatten_date(
                 ))
                 .hint("this program cannot rebuild that date; use the version that wrote it"));
             }
-            parts.write(flattened.batches)
+            parts.write(flattened.batches, &flattened.hold)
         },
     )?;
     for (path, count) in drift.counts() {
         *schema_drift.entry(path).or_default() += count;
     }
-    let written = parts.finish()?;
+    let written = parts.close().wait()?;
     for path in unpacked {
         files::remove_if_there(&path)?;
     }

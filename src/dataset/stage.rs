@@ -3,11 +3,9 @@
 use super::commit::PutFile;
 use super::layout::{self, LEDGER, Layout, RAW, STATE};
 use super::merge::{Input, merge};
-use super::parquet::{PartWriter, Written};
 use super::tables::Tables;
 use crate::error::Result;
 use crate::files::{self, Modes, PRIVATE};
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use chrono::NaiveDate;
 use std::collections::BTreeSet;
@@ -124,54 +122,5 @@ impl<'a> Stage<'a> {
         }
         files.sort_by(|(a, b, one), (c, d, other)| (a, b, &one.path).cmp(&(c, d, &other.path)));
         Ok(files.into_iter().map(|(.., file)| file).collect())
-    }
-}
-
-/// The path of the part of a table.
-type PathOf<'a> = Box<dyn Fn(&str) -> Result<PathBuf> + 'a>;
-
-/// Writers for one part of every record table.
-pub struct PartSet<'a> {
-    tables: &'a Tables,
-    path: PathOf<'a>,
-    modes: Modes,
-    writers: Vec<Option<PartWriter>>,
-}
-
-impl<'a> PartSet<'a> {
-    /// `path` gives the path of the part of a table, its directory made.
-    pub fn new(tables: &'a Tables, modes: Modes, path: impl Fn(&str) -> Result<PathBuf> + 'a) -> Self {
-        let writers = tables.schemas.iter().map(|_| None).collect();
-        Self { tables, path: Box::new(path), modes, writers }
-    }
-
-    /// Appends a batch for every table.
-    ///
-    /// # Errors
-    /// Any failure of the file system, by class I/O.
-    pub fn write(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
-        for (number, batch) in batches.into_iter().enumerate() {
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            let writer = match &mut self.writers[number] {
-                Some(writer) => writer,
-                none => {
-                    let path = (self.path)(&self.tables.catalogue.tables[number].name)?;
-                    let hash = &self.tables.catalogue.hash;
-                    none.insert(PartWriter::create(&path, &self.tables.schemas[number], hash, self.modes)?)
-                }
-            };
-            writer.write(batch)?;
-        }
-        Ok(())
-    }
-
-    /// Ends all files; for every table what was written, if anything.
-    ///
-    /// # Errors
-    /// Any failure of the file system, by class I/O.
-    pub fn finish(self) -> Result<Vec<Option<Written>>> {
-        self.writers.into_iter().map(|writer| writer.map(PartWriter::finish).transpose()).collect()
     }
 }

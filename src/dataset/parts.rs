@@ -1,0 +1,161 @@
+//! Parts that are written while further records are flattened: each table has a
+//! lane, whose work is done in order on the threads of a pool.
+
+use super::order::{Hold, Pool};
+use super::parquet::{Ended, PartWriter, Written};
+use super::tables::Tables;
+use crate::error::{Error, Result};
+use crate::files::Modes;
+use arrow::array::RecordBatch;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The path of the part of a table.
+type PathOf<'a> = Box<dyn Fn(&str) -> Result<PathBuf> + 'a>;
+
+/// Writers for one part of every record table.
+pub struct PartSet<'a> {
+    tables: &'a Tables,
+    path: PathOf<'a>,
+    modes: Modes,
+    pool: Pool,
+    lanes: Vec<Option<Arc<Lane>>>,
+}
+
+impl<'a> PartSet<'a> {
+    /// `path` gives the path of the part of a table, its directory made. Rows are
+    /// encoded and written on the threads of `pool`.
+    pub fn new(tables: &'a Tables, modes: Modes, pool: &Pool, path: impl Fn(&str) -> Result<PathBuf> + 'a) -> Self {
+        let lanes = tables.schemas.iter().map(|_| None).collect();
+        Self { tables, path: Box::new(path), modes, pool: pool.clone(), lanes }
+    }
+
+    /// Appends a batch for every table; `hold` is let go when all are written.
+    ///
+    /// # Errors
+    /// Any failure to begin a file, by class I/O. What fails later is told by
+    /// [`Closing::wait`].
+    pub fn write(&mut self, batches: Vec<RecordBatch>, hold: &Hold) -> Result<()> {
+        for (number, batch) in batches.into_iter().enumerate() {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            if self.lanes[number].is_none() {
+                let path = (self.path)(&self.tables.catalogue.tables[number].name)?;
+                let hash = &self.tables.catalogue.hash;
+                let writer = PartWriter::create(&path, &self.tables.schemas[number], hash, self.modes)?;
+                self.lanes[number] = Some(Arc::new(Lane::new(writer)));
+            }
+            let Some(lane) = &self.lanes[number] else { continue };
+            lane.push(Step::Write(batch, hold.clone()), &self.pool);
+        }
+        Ok(())
+    }
+
+    /// Ends all files behind what was appended, and does not wait for it.
+    #[must_use]
+    pub fn close(self) -> Closing {
+        let close = |lane: Arc<Lane>| {
+            let (sender, receiver) = channel();
+            lane.push(Step::Finish(sender), &self.pool);
+            receiver
+        };
+        Closing { tables: self.lanes.into_iter().map(|lane| lane.map(close)).collect() }
+    }
+}
+
+/// Parts that are being ended.
+pub struct Closing {
+    tables: Vec<Option<Receiver<Result<Ended>>>>,
+}
+
+impl Closing {
+    /// For every table what was written, if anything. All files are synced then.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn wait(self) -> Result<Vec<Option<Written>>> {
+        let ended: Vec<_> =
+            self.tables.into_iter().map(|table| table.map(|t| t.recv().unwrap_or_else(|_| Err(panicked())))).collect();
+        // Here, as a thread of the pool that waits for the disk works on nothing else.
+        ended.into_iter().map(|table| table.map(|ended| ended?.sync()).transpose()).collect()
+    }
+}
+
+/// A panic would end the whole process, as the threads are not the caller's.
+fn caught<T>(step: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> Error {
+    Error::temporary("Writing a part ended without saying why").hint("run again; report it if it comes again")
+}
+
+enum Step {
+    Write(RecordBatch, Hold),
+    Finish(Sender<Result<Ended>>),
+}
+
+struct Lane {
+    waiting: Mutex<Waiting>,
+    /// None once it has failed or is finished.
+    writer: Mutex<Result<Option<PartWriter>>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    steps: VecDeque<Step>,
+    /// Whether a thread works on this lane.
+    busy: bool,
+}
+
+impl Lane {
+    fn new(writer: PartWriter) -> Self {
+        Self { waiting: Mutex::default(), writer: Mutex::new(Ok(Some(writer))) }
+    }
+
+    fn push(self: &Arc<Self>, step: Step, pool: &Pool) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.steps.push_back(step);
+        if !std::mem::replace(&mut waiting.busy, true) {
+            let lane = Arc::clone(self);
+            pool.spawn(move || lane.work());
+        }
+    }
+
+    fn work(&self) {
+        loop {
+            let step = {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(step) = waiting.steps.pop_front() else {
+                    waiting.busy = false;
+                    return;
+                };
+                step
+            };
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            match step {
+                Step::Write(batch, hold) => {
+                    if let Ok(Some(open)) = &mut *writer
+                        && let Err(error) = caught(|| open.write(batch))
+                    {
+                        *writer = Err(error);
+                    }
+                    drop(hold);
+                }
+                Step::Finish(sender) => {
+                    let ended = match std::mem::replace(&mut *writer, Ok(None)) {
+                        Ok(Some(open)) => caught(|| open.end()),
+                        Ok(None) => Err(panicked()),
+                        Err(error) => Err(error),
+                    };
+                    // Nobody waits where the work was given up.
+                    let _ = sender.send(ended);
+                }
+            }
+        }
+    }
+}
