@@ -324,7 +324,11 @@ impl Run<'_> {
                     progress.answered();
                     batch.take(id, outcome, &mut spool, now)
                 };
+                let begun = Instant::now();
                 fatal = runtime.block_on(fetch::fetch(client, queue, limits, shutdown, sink)).err();
+                let seconds = begun.elapsed().as_secs_f64();
+                self.summary.fetch_seconds += seconds;
+                tracing::info!(records = batch.fetched, seconds, "fetched a batch");
                 let counts = client.counts();
                 self.summary.requests = counts.requests;
                 self.summary.throttled = counts.throttled;
