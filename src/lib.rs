@@ -15,6 +15,7 @@
 //! [`schema`] is the single description of the tables that `flatten` and
 //! `dataset` work from; [`run`] is the only module that knows every stage.
 
+mod arrow;
 pub mod call_id;
 pub mod cli;
 pub mod clock;

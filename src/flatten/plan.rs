@@ -7,9 +7,9 @@ use super::derive;
 use super::finish;
 use super::identity_plan::{self, IdentityField, IdentityPlan, SourcePlan};
 use super::path::{Segment, Shape, segments};
+use crate::arrow::datatypes::SchemaRef;
 use crate::error::{Error, Result};
 use crate::schema::{Catalogue, Identity, Source, Table, Type, When};
-use arrow::datatypes::SchemaRef;
 use std::collections::HashMap;
 
 /// Number of a node of the trie; 0 is the record.
