@@ -6,7 +6,11 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::disallowed_methods)]
 #![allow(clippy::disallowed_types, reason = "a bench reads summaries as it likes")]
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+#[path = "../tests/support/certificate.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests")]
+mod certificate;
+
+use certificate::Certificate;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -141,12 +145,12 @@ struct Server {
 
 impl Server {
     fn start(work: &Path, records: u64, latency: u64, is_tls: bool, pinned: bool) -> Self {
-        let root = certificates(work);
+        let Certificate { certificate, key, root } = Certificate::write(work);
         let mut command = callrec(SERVER_CORE, pinned);
         command.args(["--log-format", "json", "simulate", "--no-limits", "--keep-answers", "--log", "events.jsonl"]);
         command.args(["--generate", &records.to_string(), "--latency-ms", &latency.to_string()]);
         if is_tls {
-            command.args(["--tls-cert", "server.pem", "--tls-key", "server.key"]);
+            command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
         }
         let mut process = command.current_dir(work).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut config = String::new();
@@ -170,21 +174,6 @@ impl Server {
         let line = log.lines().find(|line| line.contains("the simulator ends")).expect("it counts");
         serde_json::from_str::<Value>(line).unwrap()["fields"].take()
     }
-}
-
-/// Writes a certificate for 127.0.0.1 with its key, and gives the file of its root.
-fn certificates(work: &Path) -> PathBuf {
-    let key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let root = authority.self_signed(&key).unwrap();
-    let issuer = Issuer::new(authority, key);
-    let own = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    fs::write(work.join("server.pem"), params.signed_by(&own, &issuer).unwrap().pem()).unwrap();
-    fs::write(work.join("server.key"), own.serialize_pem()).unwrap();
-    fs::write(work.join("root.pem"), root.pem()).unwrap();
-    work.join("root.pem")
 }
 
 /// The fields of a process after its name: its state first.
