@@ -26,9 +26,9 @@ fn main() {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (records, latency) = (number("CALLREC_BENCH_RECORDS", 4000), number("CALLREC_BENCH_LATENCY_MS", 20));
     let pinned = Command::new("taskset").args(["-c", SERVER_CORE, "true"]).output().is_ok_and(|o| o.status.success());
-    println!("# Fetching\n");
+    println!("\n## Fetching, the whole process on one core\n");
     println!(
-        "Made by `cargo bench --bench fetch`: {records} generated records, each answer after {latency} ms, limits off, 64 records"
+        "`callrec run` against `callrec simulate`: {records} generated records, each answer after {latency} ms, limits off, 64 records"
     );
     println!("side by side, medians of {ROUNDS} runs after one that is not counted.");
     if pinned {

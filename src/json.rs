@@ -20,16 +20,33 @@ pub enum Unsafe {
     NotUtf8,
 }
 
+/// Text that a parser may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// Whether there is white space between its tokens.
+    pub is_spaced: bool,
+}
+
 /// Checks size, UTF-8 and depth, and gives the text.
 ///
 /// # Errors
 /// What the bytes violate first.
 pub fn checked(bytes: &[u8], limit: usize) -> Result<&str, Unsafe> {
+    looked_at(bytes, limit).map(|checked| checked.text)
+}
+
+/// As [`checked`], and says whether there is white space between tokens.
+///
+/// # Errors
+/// What the bytes violate first.
+pub fn looked_at(bytes: &[u8], limit: usize) -> Result<Checked<'_>, Unsafe> {
     if bytes.len() > limit {
         return Err(Unsafe::TooLarge { limit });
     }
     let text = std::str::from_utf8(bytes).map_err(|_| Unsafe::NotUtf8)?;
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let (mut depth, mut in_string, mut escaped, mut is_spaced) = (0_usize, false, false, false);
     for byte in text.bytes() {
         if in_string {
             match byte {
@@ -49,10 +66,11 @@ pub fn checked(bytes: &[u8], limit: usize) -> Result<&str, Unsafe> {
                 }
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
+            b' ' | b'\t' | b'\n' | b'\r' => is_spaced = true,
             _ => {}
         }
     }
-    Ok(text)
+    Ok(Checked { text, is_spaced })
 }
 
 #[cfg(test)]
@@ -67,6 +85,20 @@ mod tests {
         assert_eq!(checked(deeper.as_bytes(), 1000), Err(Unsafe::TooDeep));
         let text = format!("\"\\\"{}\"", "[".repeat(MAX_DEPTH * 2));
         assert!(checked(text.as_bytes(), 1000).is_ok());
+    }
+
+    #[test]
+    fn white_space_counts_outside_strings() {
+        for (text, spaced) in [
+            (r#"{"a b":"c\" d"}"#, false),
+            ("{\"a\": 1}", true),
+            ("[1,\n2]", true),
+            ("\t1", true),
+            ("1\r", true),
+            (r#""\\" "#, true),
+        ] {
+            assert_eq!(looked_at(text.as_bytes(), 100).map(|checked| checked.is_spaced), Ok(spaced), "{text}");
+        }
     }
 
     #[test]
