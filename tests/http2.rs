@@ -58,6 +58,9 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let endpoint = format!("https://{}", listener.local_addr().unwrap());
         let place = Place::new(&endpoint, "");
+        // Few at a time, so that most requests come after the fifth.
+        let config = std::fs::read_to_string(place.config()).unwrap();
+        support::overwrite(&place.config(), &config.replace("backoff_seconds", "max_concurrency = 2\nbackoff_seconds"));
         let certificate = Certificate::write(place.directory.path());
         let chain = CertificateDer::pem_file_iter(&certificate.certificate).unwrap().map(Result::unwrap).collect();
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -181,7 +184,22 @@ fn what_ends_a_stream_or_a_connection_costs_no_record() {
         assert_eq!(ids, (0..RECORDS).map(call_id).collect::<Vec<_>>(), "{strike:?}");
         assert_eq!(server.place.column("sessions", "call_id").len(), 3 * RECORDS as usize, "{strike:?}");
         server.place.callrec(&["verify"]).expect(0);
-        assert!(server.seen.lock().unwrap().connections > 1, "{strike:?}: a retry has a connection of its own");
+        assert!(server.seen.lock().unwrap().connections > 1, "{strike:?}: another connection");
         server.runtime.shutdown_background();
+    }
+}
+
+#[test]
+fn a_certificate_that_is_none_ends_the_simulator_with_its_name() {
+    let place = Place::new("simulator", "");
+    let good = Certificate::write(place.directory.path());
+    support::overwrite(&place.path("other.pem"), "no certificate");
+    let (good, key, other) = (good.certificate, good.key, place.path("other.pem"));
+    for (certificate, key, named) in
+        [(&other, &key, "other.pem"), (&good, &other, "other.pem"), (&place.path("missing.pem"), &key, "missing.pem")]
+    {
+        let files = [certificate.to_str().unwrap(), key.to_str().unwrap()];
+        let ended = place.callrec(&["simulate", "--tls-cert", files[0], "--tls-key", files[1]]).expect(78);
+        assert!(ended.stderr.contains(named), "{}", ended.stderr);
     }
 }
