@@ -32,6 +32,7 @@ lint:
 
 bench:
 	$(CARGO) bench --locked --bench performance > docs/performance.md.new
+	$(CARGO) bench --locked --bench fetch >> docs/performance.md.new
 	mv docs/performance.md.new docs/performance.md
 
 torture:

@@ -213,6 +213,18 @@ pub struct Simulate {
     /// The port on loopback [default: a free one]
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+    /// Serve https, and HTTP/2, with this certificate for 127.0.0.1 (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Do not keep Graph's limits
+    #[arg(long)]
+    pub no_limits: bool,
+    /// Make each answer once and keep it, so that a client is measured
+    #[arg(long, requires = "no_limits")]
+    pub keep_answers: bool,
     /// The largest generated meeting
     #[arg(long, value_name = "N")]
     pub max_sessions: Option<usize>,

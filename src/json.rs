@@ -20,14 +20,31 @@ pub enum Unsafe {
     NotUtf8,
 }
 
+/// Text that a parser may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// Whether there is white space between its tokens.
+    pub is_spaced: bool,
+}
+
 /// Checks size, UTF-8 and depth, and gives the text.
 ///
 /// # Errors
 /// What the bytes violate first.
 pub fn checked(bytes: &[u8], limit: usize) -> Result<&str, Unsafe> {
+    looked_at(bytes, limit).map(|checked| checked.text)
+}
+
+/// As [`checked`], and says whether there is white space between tokens.
+///
+/// # Errors
+/// What the bytes violate first.
+pub fn looked_at(bytes: &[u8], limit: usize) -> Result<Checked<'_>, Unsafe> {
     let text = text(bytes, limit)?;
-    check_depth(text)?;
-    Ok(text)
+    let (depth, is_spaced) = scan(text);
+    if depth > MAX_DEPTH { Err(Unsafe::TooDeep) } else { Ok(Checked { text, is_spaced }) }
 }
 
 /// Checks size and UTF-8, and gives the text, whose depth is not looked at.
@@ -52,7 +69,12 @@ pub fn check_depth(text: &str) -> Result<(), Unsafe> {
 /// Levels of objects and lists, or [`MAX_DEPTH`] + 1 where there are more.
 #[must_use]
 pub fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    scan(text).0
+}
+
+/// The depth, and whether there is white space between tokens.
+fn scan(text: &str) -> (usize, bool) {
+    let (mut depth, mut deepest, mut in_string, mut escaped, mut is_spaced) = (0_usize, 0, false, false, false);
     for byte in text.bytes() {
         if in_string {
             match byte {
@@ -69,14 +91,15 @@ pub fn depth(text: &str) -> usize {
                 depth += 1;
                 deepest = deepest.max(depth);
                 if depth > MAX_DEPTH {
-                    return deepest;
+                    return (deepest, is_spaced);
                 }
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
+            b' ' | b'\t' | b'\n' | b'\r' => is_spaced = true,
             _ => {}
         }
     }
-    deepest
+    (deepest, is_spaced)
 }
 
 #[cfg(test)]
@@ -91,6 +114,20 @@ mod tests {
         assert_eq!(checked(deeper.as_bytes(), 1000), Err(Unsafe::TooDeep));
         let text = format!("\"\\\"{}\"", "[".repeat(MAX_DEPTH * 2));
         assert!(checked(text.as_bytes(), 1000).is_ok());
+    }
+
+    #[test]
+    fn white_space_counts_outside_strings() {
+        for (text, spaced) in [
+            (r#"{"a b":"c\" d"}"#, false),
+            ("{\"a\": 1}", true),
+            ("[1,\n2]", true),
+            ("\t1", true),
+            ("1\r", true),
+            (r#""\\" "#, true),
+        ] {
+            assert_eq!(looked_at(text.as_bytes(), 100).map(|checked| checked.is_spaced), Ok(spaced), "{text}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! [`schema`] is the single description of the tables that `flatten` and
 //! `dataset` work from; [`run`] and [`pipeline`] know every stage.
 
+mod arrow;
 pub mod call_id;
 pub mod cli;
 pub mod clock;

@@ -151,7 +151,11 @@ impl Pipeline<'_> {
             close_at: Instant::now() + self.config.batch_time,
             deadline: self.deadline,
         };
+        let (begun, due) = (Instant::now(), queue.len());
         let ended = runtime.block_on(fetch::fetch(client, queue, limits, shutdown, sink));
+        let seconds = begun.elapsed().as_secs_f64();
+        summary.fetch_seconds += seconds;
+        tracing::info!(ids = due.saturating_sub(queue.len()), seconds, "fetched a batch");
         let counts = client.counts();
         summary.requests = counts.requests;
         summary.throttled = counts.throttled;

@@ -46,6 +46,8 @@ pub struct Summary {
     pub bytes_written: u64,
     /// How long it took.
     pub duration_seconds: f64,
+    /// Of this, how long records were fetched.
+    pub fetch_seconds: f64,
     /// When the oldest pending id was first seen.
     pub oldest_pending: Option<String>,
     /// Drift by path.

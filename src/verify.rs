@@ -4,6 +4,8 @@
 //! with other files are made again from the archive, and must be the same byte
 //! for byte. All parts are read for keys and references.
 
+use crate::arrow::array::{Array, AsArray, RecordBatch};
+use crate::arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use crate::dataset::Dataset;
 use crate::dataset::layout::{LEDGER, RAW};
 use crate::dataset::{commit, parquet, rebuild};
@@ -12,8 +14,6 @@ use crate::files;
 use crate::flatten;
 use crate::printable;
 use crate::raw;
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, NaiveDate};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -2,12 +2,16 @@
 //! and what does not has its end in `ends.rs`. No foreign host is ever asked.
 #![allow(clippy::unwrap_used, clippy::disallowed_types, reason = "tests fail by panics")]
 
+#[path = "support/certificate.rs"]
+#[allow(unreachable_pub, reason = "shared with a bench")]
+mod certificate;
 #[path = "support/ends.rs"]
 #[allow(unreachable_pub, reason = "shared with the torture")]
 mod ends;
 mod support;
 
-use callrec::simulator::{Settings, TokenFault, fault_names};
+use callrec::simulator::{Settings, Tls, TokenFault, fault_names};
+use certificate::Certificate;
 use ends::{End, LASTING};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -23,13 +27,18 @@ struct Struck {
     place: Place,
     /// The fault of each id.
     faults: BTreeMap<String, &'static str>,
+    /// Of a server that is reached by https.
+    certificate: Option<Certificate>,
 }
 
 impl Struck {
     /// Faults that strike so many times, or for ever. `client` is added to the
     /// client's settings.
     fn begin(faults: impl IntoIterator<Item = &'static str>, times: Option<u32>, client: &str) -> Self {
-        let graph = Graph::empty();
+        Self::at(Graph::empty(), faults, times, client)
+    }
+
+    fn at(graph: Graph, faults: impl IntoIterator<Item = &'static str>, times: Option<u32>, client: &str) -> Self {
         let place = patient(&graph, client);
         let mut named = BTreeMap::new();
         for (n, fault) in (1..).zip(faults) {
@@ -40,7 +49,7 @@ impl Struck {
         }
         assert!(!named.is_empty());
         graph.put(&record(&call_id(0), 2, days_ago(1), sessions(0)));
-        let struck = Self { graph, place, faults: named };
+        let struck = Self { graph, place, faults: named, certificate: None };
         struck.place.notify(struck.ids().iter().map(String::as_str));
         struck
     }
@@ -50,7 +59,11 @@ impl Struck {
     }
 
     fn run(&self, more: &[&str]) -> Ended {
-        let ended = self.place.callrec(&[&["run"], more].concat());
+        let mut command = self.place.command(&[&["run"], more].concat());
+        if let Some(certificate) = &self.certificate {
+            command.env("SSL_CERT_FILE", &certificate.root);
+        }
+        let ended = support::ended(command);
         assert!(!ended.stderr.contains("simulated-"), "a token in the log: {}", ended.stderr);
         assert_eq!(self.graph.simulator.counts().foreign, 0, "a foreign host was asked");
         ended
@@ -142,6 +155,29 @@ fn a_fault_that_passes_costs_no_record() {
     ended.expect(0);
     struck.all_are("exported", |_| "null");
     struck.tables_hold(&struck.ids(), "2");
+}
+
+/// The same on a connection that all requests share: what breaks it strikes all of them.
+#[test]
+fn over_http2_a_fault_that_passes_costs_no_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = Certificate::write(directory.path());
+    let tls = Tls { certificate: certificate.certificate.clone(), key: certificate.key.clone() };
+    let graph = Graph::start(Settings { throttle: false, tls: Some(tls), ..Settings::default() });
+    let names = fault_names().filter(|(name, passes)| *passes && *name != "expired-token").map(|(name, _)| name);
+    let mut struck = Struck::at(graph, names, Some(1), "tries = 6\nrequest_timeout_seconds = 10");
+    struck.certificate = Some(certificate);
+    let mut ended = struck.run(&[]);
+    for _ in 0..2 {
+        if ended.code == 75 {
+            ended = struck.run(&[]);
+        }
+    }
+    ended.expect(0);
+    struck.all_are("exported", |_| "null");
+    struck.tables_hold(&struck.ids(), "2");
+    let counts = struck.graph.simulator.counts();
+    assert_eq!(counts.over_http2, counts.requests);
 }
 
 #[test]

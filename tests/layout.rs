@@ -21,15 +21,16 @@ const BASE: &[&str] = &["printable", "redact", "error", "call_id", "clock", "jso
 
 /// The modules in the order of the data flow.
 const ALLOWED: &[(&str, Imports)] = &[
-    ("schema", Only(&[])),
+    ("arrow", Only(&[])),
+    ("schema", Only(&["arrow"])),
     ("notifications", Only(&[])),
     ("worklist", Only(&["notifications"])),
     ("graph", Only(&[])),
     ("spool", Only(&["notifications", "worklist"])),
     ("raw", Only(&[])),
     ("quarantine", Only(&[])),
-    ("flatten", Only(&["schema"])),
-    ("dataset", Only(&["schema", "notifications", "worklist", "spool", "raw", "quarantine", "flatten"])),
+    ("flatten", Only(&["arrow", "schema"])),
+    ("dataset", Only(&["arrow", "schema", "notifications", "worklist", "spool", "raw", "quarantine", "flatten"])),
     ("simulator", Only(&[])),
     ("config", Only(&["notifications", "graph", "simulator"])),
     ("progress", Only(&[])),

@@ -2,6 +2,7 @@
 
 mod support;
 
+use callrec::simulator::Settings;
 use chrono::TimeDelta;
 use support::{Graph, Place, call_id, days_ago, record, rows};
 
@@ -47,4 +48,25 @@ fn a_later_version_replaces_all_rows_also_when_its_start_moved_over_midnight() {
     place.callrec(&["rebuild"]).expect(0);
     assert_eq!(place.record_tables(), merged);
     place.callrec(&["verify"]).expect(0);
+}
+
+#[test]
+fn a_simulator_that_keeps_its_answers_serves_the_same_until_a_record_changes() {
+    let graph = Graph::start(Settings { throttle: false, keep_answers: true, ..Settings::default() });
+    // Of 70 sessions there is a second page.
+    graph.put(&record(&call_id(1), 1, days_ago(1), 70));
+    let places = [(); 2].map(|()| Place::new(&graph.endpoint(), ""));
+    let requests = places.each_ref().map(|place| {
+        place.notify([call_id(1).as_str()]);
+        place.callrec(&["run"]).expect(0).summary()["requests"].clone()
+    });
+    assert_eq!(requests[0], requests[1]);
+    assert_eq!(places[0].record_tables(), places[1].record_tables());
+    assert_eq!(graph.simulator.counts().records, 2, "the second run was served what was kept");
+
+    graph.put(&record(&call_id(1), 2, days_ago(1), 3));
+    places[0].notify([call_id(1).as_str()]);
+    let summary = places[0].callrec(&["run"]).expect(0).summary();
+    assert_eq!(summary["exported_updated"], 1);
+    assert_eq!(places[0].column("sessions", "call_id").len(), 3);
 }

@@ -6,13 +6,13 @@ use super::merge::Input;
 use super::parquet::PartWriter;
 use super::stage::Stage;
 use super::tables::Tables;
-use crate::error::{Error, Result};
-use crate::files::PRIVATE;
-use arrow::array::{
+use crate::arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
+use crate::arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
+use crate::error::{Error, Result};
+use crate::files::PRIVATE;
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

@@ -4,10 +4,10 @@
 
 use super::layout::{Layout, Part};
 use super::parquet;
+use crate::arrow::array::{AsArray, RecordBatch};
+use crate::arrow::datatypes::Int64Type;
 use crate::error::Result;
 use ::parquet::arrow::ProjectionMask;
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
 use std::collections::{HashMap, HashSet};
 
 /// Where a call stands in `calls`.
@@ -34,7 +34,7 @@ pub fn stored(layout: &Layout, ids: &HashSet<&str>) -> Result<HashMap<String, Ve
         for row in 0..batch.num_rows() {
             if ids.contains(call_ids.value(row)) {
                 // A null version is less than any that Graph gives.
-                let version = if arrow::array::Array::is_null(versions, row) { 0 } else { versions.value(row) };
+                let version = if crate::arrow::array::Array::is_null(versions, row) { 0 } else { versions.value(row) };
                 let stored = Stored { version, part: part.clone() };
                 found.entry(call_ids.value(row).to_owned()).or_default().push(stored);
             }

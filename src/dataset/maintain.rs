@@ -6,10 +6,10 @@ use super::commit::{Commit, Kind};
 use super::layout::{self, LEDGER, Layout, Part};
 use super::merge::Input;
 use super::stage::Stage;
+use crate::arrow::datatypes::SchemaRef;
 use crate::crash_point::crash_point;
 use crate::error::Result;
 use crate::files;
-use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 

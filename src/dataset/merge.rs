@@ -6,13 +6,13 @@
 //! enough. The result is what the same rows would give if written at once.
 
 use super::parquet::{self, PartWriter, Written};
+use crate::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
+use crate::arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use crate::error::{Class, Error, Result};
 use crate::files::Modes;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::statistics::Statistics;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -111,7 +111,7 @@ struct Cursor<'a> {
     input: &'a Input<'a>,
     schema: SchemaRef,
     batch: RecordBatch,
-    starts: Option<arrow::array::TimestampMicrosecondArray>,
+    starts: Option<crate::arrow::array::TimestampMicrosecondArray>,
     ids: StringArray,
     row: usize,
 }
@@ -191,7 +191,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// The batch with the columns of `schema`, null where it has none.
-fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, crate::arrow::error::ArrowError> {
     let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()

@@ -2,10 +2,10 @@
 //! id, where the latest version of a call wins; and the records flattened in
 //! that order on any number of threads, with the same result.
 
+use crate::arrow::array::RecordBatch;
 use crate::error::{Class, Error, Result};
 use crate::files;
 use crate::flatten::{Drift, Flattener, Head, Plan, Refused};
-use arrow::array::RecordBatch;
 use chrono::NaiveDate;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};

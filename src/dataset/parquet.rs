@@ -3,11 +3,11 @@
 //! The bytes depend on the rows alone: rows reach the writer in slices of
 //! exactly [`SLICE`], counted from the first row, whatever produced them.
 
+use crate::arrow::array::RecordBatch;
+use crate::arrow::compute::BatchCoalescer;
+use crate::arrow::datatypes::SchemaRef;
 use crate::error::{Class, Error, Result};
 use crate::files::{self, Modes};
-use arrow::array::RecordBatch;
-use arrow::compute::BatchCoalescer;
-use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};

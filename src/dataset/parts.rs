@@ -4,9 +4,9 @@
 use super::order::{Hold, Pool};
 use super::parquet::{Ended, PartWriter, Written};
 use super::tables::Tables;
+use crate::arrow::array::RecordBatch;
 use crate::error::{Error, Result};
 use crate::files::Modes;
-use arrow::array::RecordBatch;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

@@ -10,6 +10,8 @@ use super::order::{self, Entry, SourceReader};
 use super::parquet::Written;
 use super::parts::{Closing, PartSet};
 use super::stage::Stage;
+use crate::arrow::array::{Array, AsArray, RecordBatch};
+use crate::arrow::datatypes::TimestampMicrosecondType;
 use crate::call_id::CallId;
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
@@ -20,8 +22,6 @@ use crate::quarantine::{self, Content, Item};
 use crate::raw::SegmentWriter;
 use crate::spool::{self, Frame, Spool};
 use crate::worklist::{Pending, RETENTION, Verdict, Worklist};
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Write;
@@ -380,7 +380,7 @@ fn place(
 fn note_fetched(calls: &RecordBatch, fetched: &mut HashMap<String, Fetched>) {
     let instants =
         |name: &str| calls.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
-    let value = |column: Option<&arrow::array::TimestampMicrosecondArray>, row: usize| {
+    let value = |column: Option<&crate::arrow::array::TimestampMicrosecondArray>, row: usize| {
         column.filter(|c| c.is_valid(row)).map(|c| c.value(row))
     };
     let Some(ids) = calls.column_by_name("call_id").and_then(|c| c.as_string_opt::<i32>()) else { return };

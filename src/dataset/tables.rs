@@ -1,9 +1,9 @@
 //! What the catalogue means for files: Arrow schemas and the flatten plan.
 
+use crate::arrow::datatypes::SchemaRef;
 use crate::error::Result;
 use crate::flatten::Plan;
 use crate::schema::Catalogue;
-use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
 /// The tables, ready for writing.

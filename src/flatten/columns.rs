@@ -3,14 +3,14 @@
 //! A column shorter than its table ends in nulls: it pads itself when it is next
 //! written, or at the flush.
 
-use crate::error::{Class, Error};
-use crate::schema::Type;
-use arrow::array::{
+use crate::arrow::array::{
     ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int32Array, Int64Array, ListArray, StringArray,
     TimestampMicrosecondArray,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, FieldRef};
+use crate::arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use crate::arrow::datatypes::{DataType, FieldRef};
+use crate::error::{Class, Error};
+use crate::schema::Type;
 use std::sync::Arc;
 
 /// The item of a list of texts.
@@ -86,7 +86,7 @@ fn nulls(valid: &mut BooleanBufferBuilder) -> Option<NullBuffer> {
     (nulls.null_count() > 0).then_some(nulls)
 }
 
-pub(crate) fn broken(error: arrow::error::ArrowError) -> Error {
+pub(crate) fn broken(error: crate::arrow::error::ArrowError) -> Error {
     Error::new(Class::Config, "the tables of this batch cannot be put together").because(error)
 }
 

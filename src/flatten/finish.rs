@@ -7,14 +7,14 @@ use super::join_url;
 use super::plan::{Plan, TablePlan};
 use super::quality::{self, Metrics, Verdict};
 use super::rows::{Buffers, NONE, TableRows};
-use crate::error::{Class, Error, Result};
-use crate::schema::Type;
-use arrow::array::{
+use crate::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListBuilder, PrimitiveArray, RecordBatch,
     StringArray, StringBuilder, UInt32Array, new_null_array,
 };
-use arrow::compute::{interleave, take};
-use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampMicrosecondType};
+use crate::arrow::compute::{interleave, take};
+use crate::arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampMicrosecondType};
+use crate::error::{Class, Error, Result};
+use crate::schema::Type;
 use std::sync::Arc;
 
 /// One batch per table; the buffers are empty after.

@@ -134,8 +134,8 @@ pub use drift::Drift;
 pub use head::{Head, MAX_RECORD_BYTES, Refused, head};
 pub use plan::Plan;
 
+use crate::arrow::array::RecordBatch;
 use crate::error::Error;
-use arrow::array::RecordBatch;
 use rows::Buffers;
 use std::sync::Arc;
 

@@ -9,9 +9,9 @@ use super::identity_plan::{self, IdentityField, IdentityPlan, SourcePlan};
 use super::leftover::PLAN_DEPTH;
 pub(crate) use super::object::{Member, Object};
 use super::path::{Segment, Shape, segments};
+use crate::arrow::datatypes::SchemaRef;
 use crate::error::{Error, Result};
 use crate::schema::{Catalogue, Identity, Source, Table, Type, When};
-use arrow::datatypes::SchemaRef;
 
 /// Number of a node of the trie; 0 is the record.
 pub(crate) type NodeId = usize;

@@ -15,19 +15,23 @@ pub(super) struct Collection {
 }
 
 impl Collection {
-    /// Appends a page.
+    /// Appends a page: the elements of a list of `members`.
     ///
     /// A server whose list grew between two pages serves the end of one page
     /// again at the start of the next. That overlap, and nothing else that looks
     /// alike, is kept once.
-    pub(super) fn append(&mut self, page: &[&RawValue]) {
+    pub(super) fn append(&mut self, members: &Members, page: &[&RawValue]) {
         let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(page.len());
         for element in page {
-            page::append_compact(element.get(), &mut bytes);
+            members.append(element, &mut bytes);
             ends.push(bytes.len());
         }
         let served = Self { bytes, ends, last_page: 0 };
+        if self.ends.is_empty() {
+            (self.bytes, self.ends, self.last_page) = (served.bytes, served.ends, page.len());
+            return;
+        }
         let longest = self.last_page.min(self.len()).min(served.len());
         let end: Vec<&[u8]> = (self.len() - longest..self.len()).map(|i| self.element(i)).collect();
         let start: Vec<&[u8]> = (0..longest).map(|i| served.element(i)).collect();
@@ -116,7 +120,7 @@ fn write(answers: &[&Expansion]) -> Vec<u8> {
                 continue;
             }
             match whole(name) {
-                None => page::append_compact(value.get(), out.member(name)),
+                None => answer.members.append(value, out.member(name)),
                 Some(collection) if !listed => collection.write(out.member(name)),
                 // The name is repeated, and the list is there already.
                 Some(_) => {}
@@ -137,15 +141,19 @@ mod tests {
     use super::*;
 
     fn expansion(text: &str, list: &'static str, further: &[&str]) -> Expansion {
-        let members = Members::parse(text).expect("an object");
+        let parsed = |text: &str| {
+            Members::parse(crate::json::looked_at(text.as_bytes(), 1 << 20).expect("safe")).expect("an object")
+        };
+        let members = parsed(text);
         let mut collection = members.get(list).and_then(page::elements).map(|elements| {
             let mut collection = Collection::default();
-            collection.append(&elements);
+            collection.append(&members, &elements);
             collection
         });
         for page in further {
-            let raw: &RawValue = serde_json::from_str(page).expect("JSON");
-            collection.get_or_insert_default().append(&page::elements(raw).expect("a list"));
+            let page = parsed(&format!(r#"{{"value":{page}}}"#));
+            let elements = page.get("value").and_then(page::elements).expect("a list");
+            collection.get_or_insert_default().append(&page, &elements);
         }
         Expansion { members, list, collection }
     }

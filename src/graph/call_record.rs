@@ -140,7 +140,7 @@ impl Fetch<'_> {
         let mut collection = None;
         if let Some(elements) = members.get(list.name).and_then(page::elements) {
             let collection = collection.get_or_insert_with(Collection::default);
-            collection.append(&elements);
+            collection.append(&members, &elements);
             self.collected.fetch_add(collection.size(), Ordering::Relaxed);
         }
         Ok(Begun { expansion: Expansion { members, list: list.name, collection }, version, next })
@@ -203,7 +203,7 @@ impl Fetch<'_> {
         };
         let collection = begun.expansion.collection.get_or_insert_with(Collection::default);
         let (size, length) = (collection.size(), collection.len());
-        collection.append(&elements);
+        collection.append(members, &elements);
         self.collected.fetch_add(collection.size() - size, Ordering::Relaxed);
         let added = collection.len() - length;
         if collection.size() > self.client.settings().max_record_bytes {

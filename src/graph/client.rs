@@ -26,6 +26,11 @@ use uuid::Uuid;
 /// Waiting as asked is no failure, but it has to end even without a deadline.
 const WAITS_PER_TRY: u32 = 10;
 
+/// How often an HTTP/2 connection with requests under way is asked for a sign of
+/// life, and how long it may take. All requests share one: if it died without a
+/// word, each of them would sit out its time limit.
+const PING: Duration = Duration::from_secs(20);
+
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -137,6 +142,8 @@ impl Client {
                 .connect_timeout(settings.request_timeout.min(Duration::from_secs(20)))
                 .pool_max_idle_per_host(idle)
                 .referer(false)
+                .http2_keep_alive_interval(PING)
+                .http2_keep_alive_timeout(PING)
                 // Reading the system's certificates takes long, and a loopback server needs none.
                 .tls_built_in_root_certs(settings.needs_tls());
             if is_loopback(&settings.endpoint) {
@@ -337,11 +344,11 @@ impl Client {
             Err(BodyError::TooLarge(start)) => return Attempt::unusable("too-large", start),
             Err(BodyError::Broken(error)) => return failed(&error),
         };
-        match json::checked(&body, most) {
+        match json::looked_at(&body, most) {
             Err(Unsafe::NotUtf8) => Attempt::passing("not-json"),
             Err(Unsafe::TooDeep) => Attempt::unusable("too-deep", body),
             Err(Unsafe::TooLarge { .. }) => Attempt::unusable("too-large", body),
-            Ok(text) => match Members::parse(text) {
+            Ok(checked) => match Members::parse(checked) {
                 None => Attempt::passing("not-json"),
                 Some(members) if members.is_error() => Attempt::passing("error-in-200"),
                 Some(members) => Attempt::Served(members),

@@ -1,6 +1,7 @@
 //! One answer of Graph taken apart: its members, its list, its next link. All
 //! values stay the text that was served.
 
+use crate::json::Checked;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -13,12 +14,25 @@ pub(super) struct Members {
     in_order: Vec<(String, Box<RawValue>)>,
     /// The place of each name; of one that is repeated the last counts.
     places: HashMap<String, usize>,
+    /// Whether there is white space in the values.
+    is_spaced: bool,
 }
 
 impl Members {
-    /// Takes `text` apart; `None` where it is no JSON object.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+    /// Takes a text apart; `None` where it is no JSON object.
+    pub(super) fn parse(checked: Checked<'_>) -> Option<Self> {
+        let members: Self = serde_json::from_str(checked.text).ok()?;
+        Some(Self { is_spaced: checked.is_spaced, ..members })
+    }
+
+    /// Appends a value of these, or an element of one, without the white space
+    /// between its tokens.
+    pub(super) fn append(&self, value: &RawValue, out: &mut Vec<u8>) {
+        if self.is_spaced {
+            append_compact(value.get(), out);
+        } else {
+            out.extend_from_slice(value.get().as_bytes());
+        }
     }
 
     /// Of a name that is repeated the last counts.
@@ -39,7 +53,7 @@ impl Members {
     pub(super) fn to_json(&self) -> Vec<u8> {
         let mut out = Object::new();
         for (name, value) in self.iter() {
-            append_compact(value.get(), out.member(name));
+            self.append(value, out.member(name));
         }
         out.end()
     }
@@ -79,7 +93,7 @@ pub(super) fn elements(raw: &RawValue) -> Option<Vec<&RawValue>> {
 
 /// Appends valid JSON without the white space between its tokens, so that it
 /// is one line. No token changes.
-pub(super) fn append_compact(json: &str, out: &mut Vec<u8>) {
+fn append_compact(json: &str, out: &mut Vec<u8>) {
     out.reserve(json.len());
     let (mut in_string, mut escaped) = (false, false);
     for &byte in json.as_bytes() {
@@ -137,7 +151,7 @@ impl<'de> Deserialize<'de> for Members {
                     places.insert(member.0.clone(), in_order.len());
                     in_order.push(member);
                 }
-                Ok(Members { in_order, places })
+                Ok(Members { in_order, places, is_spaced: true })
             }
         }
         deserializer.deserialize_map(InOrder)
@@ -147,6 +161,10 @@ impl<'de> Deserialize<'de> for Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parsed(text: &str) -> Option<Members> {
+        Members::parse(crate::json::looked_at(text.as_bytes(), 1 << 20).expect("safe"))
+    }
 
     #[test]
     fn next_links_in_every_spelling() {
@@ -160,7 +178,7 @@ mod tests {
             (r#"{"@odata.nextLink":7}"#, Some("7")),
             (r#"{"participants_v2@odata.nextLink":"a"}"#, None),
         ] {
-            let members = Members::parse(text).expect(text);
+            let members = parsed(text).expect(text);
             assert_eq!(members.next_link("sessions").as_deref(), link, "{text}");
         }
         assert!(is_next_link("x@odata.NEXTLINK") && is_next_link("@odata.nextLink"));
@@ -179,9 +197,9 @@ mod tests {
     #[test]
     fn only_objects_are_taken_and_the_last_of_a_name_counts() {
         for text in ["", "[]", "<html>", "{\"a\":1", "{\"a\":1}x", "null"] {
-            assert!(Members::parse(text).is_none(), "{text}");
+            assert!(parsed(text).is_none(), "{text}");
         }
-        let members = Members::parse(r#"{"version":1,"version":2}"#).expect("an object");
+        let members = parsed(r#"{"version":1,"version":2}"#).expect("an object");
         assert_eq!(members.value::<i64>("version"), Some(2));
     }
 }

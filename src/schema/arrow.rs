@@ -1,7 +1,7 @@
 //! The Arrow schema of a table, and the names of types and classes.
 
 use super::types::{Column, Identity, IdentitySource, Pii, Source, Table, Type};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use crate::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Answers: JSON with the preferences of the request, gzip, errors.
 
+use super::kept::Served;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -8,7 +9,8 @@ use std::io::Write;
 /// From this size on bodies are compressed for those who take it.
 const COMPRESSED_FROM: usize = 1024;
 
-pub(super) fn ok(mut body: Value, headers: &HeaderMap) -> Response<Body> {
+/// The bytes of an answer with `body`.
+pub(super) fn made(mut body: Value, headers: &HeaderMap) -> Served {
     let preferences = headers.get_all("prefer").iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
     if !preferences.contains("include-unknown-enum-members") {
         hide_late_members(&mut body);
@@ -18,15 +20,20 @@ pub(super) fn ok(mut body: Value, headers: &HeaderMap) -> Response<Body> {
     }
     let bytes = serde_json::to_vec(&body).unwrap_or_default();
     let gzip = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
-    let builder = Response::builder().header(header::CONTENT_TYPE, "application/json;odata.metadata=minimal");
-    let response = if gzip && bytes.len() >= COMPRESSED_FROM {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        let compressed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
-        builder.header(header::CONTENT_ENCODING, "gzip").body(Body::from(compressed.unwrap_or_default()))
-    } else {
-        builder.body(Body::from(bytes))
-    };
-    identified(response.unwrap_or_default(), headers)
+    if !gzip || bytes.len() < COMPRESSED_FROM {
+        return Served { body: bytes.into(), is_gzip: false };
+    }
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let compressed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
+    Served { body: compressed.unwrap_or_default().into(), is_gzip: true }
+}
+
+pub(super) fn ok(served: Served, headers: &HeaderMap) -> Response<Body> {
+    let mut builder = Response::builder().header(header::CONTENT_TYPE, "application/json;odata.metadata=minimal");
+    if served.is_gzip {
+        builder = builder.header(header::CONTENT_ENCODING, "gzip");
+    }
+    identified(builder.body(Body::from(served.body)).unwrap_or_default(), headers)
 }
 
 pub(super) fn error(status: u16, code: &str, headers: &HeaderMap) -> Response<Body> {

@@ -5,7 +5,7 @@ use super::faults::{Elsewhere, Fault, Strike};
 use super::server::Shared;
 use super::wire::Raw;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use flate2::{Compress, Compression, FlushCompress};
 use serde_json::{Value, json};
 use std::sync::OnceLock;
@@ -79,26 +79,33 @@ impl Shared {
 
     /// `path` at a place that must not be asked.
     pub(super) fn elsewhere(&self, place: Elsewhere, path: &str) -> String {
-        let (own, port) = (self.base.trim_start_matches("http://"), self.foreign_port);
+        let (scheme, own) = self.base.split_once("://").unwrap_or_default();
+        let (other, port) = (if scheme == "http" { "https" } else { "http" }, self.foreign_port);
         match place {
-            Elsewhere::Host => format!("http://localhost:{port}{path}"),
-            Elsewhere::Port => format!("http://127.0.0.1:{port}{path}"),
-            Elsewhere::Scheme => format!("https://127.0.0.1:{port}{path}"),
-            Elsewhere::UserInfo => format!("http://{own}@127.0.0.1:{port}{path}"),
+            Elsewhere::Host => format!("{scheme}://localhost:{port}{path}"),
+            Elsewhere::Port => format!("{scheme}://127.0.0.1:{port}{path}"),
+            Elsewhere::Scheme => format!("{other}://127.0.0.1:{port}{path}"),
+            Elsewhere::UserInfo => format!("{scheme}://{own}@127.0.0.1:{port}{path}"),
             Elsewhere::NoScheme => format!("//127.0.0.1:{port}{path}"),
-            Elsewhere::TrailingDot => format!("http://localhost.:{port}{path}"),
+            Elsewhere::TrailingDot => format!("{scheme}://localhost.:{port}{path}"),
             Elsewhere::MetadataService => "http://169.254.169.254/latest/meta-data/".to_owned(),
         }
     }
 }
 
 /// The answer of a fault that spoils `whole` on its way.
-pub(super) fn spoilt(strike: &Strike, whole: &Value) -> Option<Response<Body>> {
+pub(super) fn spoilt(strike: &Strike, version: Version, whole: &Value) -> Option<Response<Body>> {
     let body = || serde_json::to_vec(whole).unwrap_or_default();
     let sent = |length: usize, body: &[u8]| [head(&format!("Content-Length: {length}")), body.to_vec()].concat();
     Some(match strike.fault {
         Fault::WrongEncoding => encoded("gzip", body()),
         Fault::OddEncoding => encoded("br", body().into_iter().map(|byte| !byte).collect()),
+        // Where answers share a connection, one of them breaks off alone.
+        Fault::Cut | Fault::LengthTooLong | Fault::LengthTooShort | Fault::BrokenChunks
+            if version == Version::HTTP_2 =>
+        {
+            broken_off(body())
+        }
         Fault::Cut => {
             let body = body();
             let size = format!("{:x}\r\n", body.len());
@@ -202,6 +209,13 @@ fn encoded(encoding: &str, body: Vec<u8>) -> Response<Body> {
     let mut response = streamed(Body::from(body));
     response.headers_mut().extend(HeaderValue::from_str(encoding).ok().map(|e| (header::CONTENT_ENCODING, e)));
     response
+}
+
+/// Half of the body, then an error: over HTTP/2 the stream is reset.
+pub(super) fn broken_off(mut bytes: Vec<u8>) -> Response<Body> {
+    bytes.truncate(bytes.len() / 2);
+    let parts = [Ok(bytes), Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted))];
+    streamed(Body::from_stream(futures_util::stream::iter(parts)))
 }
 
 /// A byte at a time, until the time is over; then the connection breaks.

@@ -3,17 +3,19 @@
 use super::answer;
 use super::faults::{self, Strike};
 use super::hostile::{self, AsksFor, Hold};
+use super::kept::Kept;
 use super::pages::{Asked, boxed};
 use super::settings::Settings;
 use super::store::Store;
 use super::throttle::{Scope, Throttle};
+use super::tls;
 use super::wire::{Handle, Raw, Watch, Wires};
 use crate::clock::Clock;
 use crate::error::{Class, Error, Result};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, Method, Response, Uri};
+use axum::http::{HeaderMap, Method, Response, Uri, Version, header};
 use reqwest::Url;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +43,10 @@ pub struct Counts {
     pub tokens: u64,
     /// Answers with 429.
     pub throttled: u64,
+    /// Requests over HTTP/2.
+    pub over_http2: u64,
+    /// Answers as gzip.
+    pub gzip: u64,
     /// Connections to the foreign host of broken links.
     pub foreign: u64,
 }
@@ -54,6 +60,8 @@ pub(super) struct Counters {
     pub(super) lists: AtomicU64,
     pub(super) tokens: AtomicU64,
     throttled: AtomicU64,
+    over_http2: AtomicU64,
+    gzip: AtomicU64,
     foreign: AtomicU64,
 }
 
@@ -69,6 +77,7 @@ pub(super) struct Shared {
     /// Good tokens, and how often each was used.
     pub(super) tokens: Mutex<HashMap<String, u64>>,
     pub(super) counters: Counters,
+    kept: Kept,
     watch: Arc<Watch>,
 }
 
@@ -95,7 +104,9 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
     let fail = |e| Error::new(Class::Io, "Cannot open a port on loopback").hint("name a free port, or 0").because(e);
     let listener = TcpListener::bind(("127.0.0.1", settings.port)).await.map_err(fail)?;
     let elsewhere = TcpListener::bind(("127.0.0.1", 0)).await.map_err(fail)?;
-    let base = format!("http://{}", listener.local_addr().map_err(fail)?);
+    let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    let base = format!("{scheme}://{}", listener.local_addr().map_err(fail)?);
     let foreign_port = elsewhere.local_addr().map_err(fail)?.port();
     let store = Mutex::new(Store::open(&settings, clock)?);
     let shared = Arc::new(Shared {
@@ -108,11 +119,12 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
         attempts: Mutex::default(),
         tokens: Mutex::default(),
         counters: Counters::default(),
+        kept: Kept::default(),
         watch: Arc::default(),
     });
     let router = Router::new().fallback(answer_one).with_state(shared.clone());
     let router = router.into_make_service_with_connect_info::<Handle>();
-    let wires = Wires { listener, watch: shared.watch.clone() };
+    let wires = Wires::new(listener, acceptor, shared.watch.clone());
     let server = tokio::spawn(async move {
         // It ends only with the task.
         let _ = axum::serve(wires, router).await;
@@ -155,6 +167,8 @@ impl Simulator {
             lists: get(&c.lists),
             tokens: get(&c.tokens),
             throttled: get(&c.throttled),
+            over_http2: get(&c.over_http2),
+            gzip: get(&c.gzip),
             foreign: get(&c.foreign),
         }
     }
@@ -165,7 +179,9 @@ impl Simulator {
     /// By class usage when the bytes are not JSON, or name an unknown fault.
     pub fn update(&self, record: &[u8]) -> Result<()> {
         let value = serde_json::from_slice(record).map_err(|e| Error::usage("The record is not JSON").because(e))?;
-        lock(&self.shared.store).add(value)
+        let added = lock(&self.shared.store).add(value);
+        self.shared.kept.forget();
+        added
     }
 
     /// The ids of all records.
@@ -203,26 +219,34 @@ async fn answer_one(
     ConnectInfo(connection): ConnectInfo<Handle>,
     method: Method,
     uri: Uri,
+    version: Version,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
     let of_token = method == Method::POST && uri.path().ends_with("/oauth2/v2.0/token");
     if !of_token {
         shared.watch.arrived();
+        shared.counters.over_http2.fetch_add(u64::from(version == Version::HTTP_2), Ordering::Relaxed);
     }
     if shared.settings.latency_ms > 0 {
         tokio::time::sleep(Duration::from_millis(shared.settings.latency_ms)).await;
     }
     let mut response = if of_token {
         shared.token(uri.path(), &body)
+    } else if let Some(response) = shared.kept(&method, &uri, &headers) {
+        response
     } else {
         shared.counters.requests.fetch_add(1, Ordering::Relaxed);
         // Big records are made and compressed beside the threads that serve.
-        let serve = move || shared.graph(&method, &uri, &headers);
+        let server = shared.clone();
+        let serve = move || server.graph(&method, &uri, version, &headers);
         tokio::task::spawn_blocking(serve).await.unwrap_or_default()
     };
     if let Some(Hold(time)) = response.extensions_mut().remove() {
         tokio::time::sleep(time).await;
+        if version == Version::HTTP_2 {
+            return hostile::broken_off(Vec::new());
+        }
     }
     if let Some(raw) = response.extensions_mut().remove::<Raw>() {
         connection.send(raw);
@@ -230,6 +254,8 @@ async fn answer_one(
     if let Some(AsksFor(wait)) = response.extensions_mut().remove() {
         connection.asks_for(wait);
     }
+    let is_gzip = response.headers().contains_key(header::CONTENT_ENCODING);
+    shared.counters.gzip.fetch_add(u64::from(is_gzip), Ordering::Relaxed);
     response
 }
 
@@ -239,7 +265,20 @@ impl Shared {
         hinted.or_else(|| faults::of_record(&self.settings, id))
     }
 
-    fn graph(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+    /// An answer that was made before, if it is kept.
+    fn kept(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
+        if !self.settings.keep_answers || method != Method::GET {
+            return None;
+        }
+        let served = self.kept.get(uri.path_and_query()?.as_str(), headers)?;
+        if !self.is_authorised(headers) {
+            return None;
+        }
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        Some(answer::ok(served, headers))
+    }
+
+    fn graph(&self, method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Response<Body> {
         if method != Method::GET {
             return answer::error(405, "MethodNotAllowed", headers);
         }
@@ -283,7 +322,14 @@ impl Shared {
         };
         match answer {
             Ok(value) => {
-                struck.and_then(|strike| hostile::spoilt(&strike, &value)).unwrap_or_else(|| answer::ok(value, headers))
+                if let Some(spoilt) = struck.and_then(|strike| hostile::spoilt(&strike, version, &value)) {
+                    return spoilt;
+                }
+                let served = answer::made(value, headers);
+                if self.settings.keep_answers && strike.is_none() && !self.settings.throttle {
+                    self.kept.put(&url, headers, served.clone());
+                }
+                answer::ok(served, headers)
             }
             Err(response) => *response,
         }

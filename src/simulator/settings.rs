@@ -33,6 +33,14 @@ pub struct Settings {
     pub throttle: bool,
     /// The port on loopback; 0 is a free one.
     pub port: u16,
+    /// Serve https, and HTTP/2 to those who speak it; otherwise http.
+    #[serde(skip)]
+    pub tls: Option<Tls>,
+    /// Whether each answer is made once and kept, so that a client is measured
+    /// and not the simulator. What changes with time, such as the age of a
+    /// record, does not change an answer that is kept.
+    #[serde(skip)]
+    pub keep_answers: bool,
     /// The tenant of the records.
     pub tenant_id: Uuid,
     /// The client that gets a token.
@@ -45,6 +53,15 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Whether a few generated records have values of the wrong type.
     pub misfits: bool,
+}
+
+/// What a server for https needs. The certificate is to be valid for 127.0.0.1.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// A file with the certificate, and those that lead to its root, as PEM.
+    pub certificate: PathBuf,
+    /// A file with its private key, as PEM.
+    pub key: PathBuf,
 }
 
 impl Default for Settings {
@@ -60,6 +77,8 @@ impl Default for Settings {
             token_fault: None,
             throttle: true,
             port: 0,
+            tls: None,
+            keep_answers: false,
             tenant_id: Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111),
             client_id: Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222),
             client_secret: "sample-secret-not-real".to_owned(),

@@ -14,6 +14,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Instants that are kept: a server that runs for long must not grow.
 const KEPT: usize = 1 << 20;
@@ -91,8 +94,17 @@ impl Handle {
 
 /// Accepts [`Wire`]s.
 pub(super) struct Wires {
-    pub(super) listener: TcpListener,
-    pub(super) watch: Arc<Watch>,
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    /// Connections that do not speak TLS yet: nobody waits for them.
+    beginning: JoinSet<io::Result<(Stream, SocketAddr)>>,
+    watch: Arc<Watch>,
+}
+
+impl Wires {
+    pub(super) fn new(listener: TcpListener, acceptor: Option<TlsAcceptor>, watch: Arc<Watch>) -> Self {
+        Self { listener, acceptor, beginning: JoinSet::new(), watch }
+    }
 }
 
 impl Listener for Wires {
@@ -100,9 +112,20 @@ impl Listener for Wires {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Wire, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Small answers are not to wait for each other.
-        let _ = stream.set_nodelay(true);
+        let (stream, address) = loop {
+            let (stream, address) = tokio::select! {
+                accepted = Listener::accept(&mut self.listener) => accepted,
+                Some(begun) = self.beginning.join_next() => match begun {
+                    Ok(Ok(begun)) => break begun,
+                    _ => continue,
+                },
+            };
+            // Small answers are not to wait for each other.
+            let _ = stream.set_nodelay(true);
+            let Some(acceptor) = &self.acceptor else { break (Stream::Plain(stream), address) };
+            let accept = acceptor.accept(stream);
+            self.beginning.spawn(async move { Ok((Stream::Tls(Box::new(accept.await?)), address)) });
+        };
         (Wire { stream, handle: Handle::default(), watch: self.watch.clone() }, address)
     }
 
@@ -117,8 +140,55 @@ impl Connected<IncomingStream<'_, Wires>> for Handle {
     }
 }
 
+/// Clear or enciphered.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buffer),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     handle: Handle,
     watch: Arc<Watch>,
 }
@@ -138,7 +208,7 @@ impl AsyncWrite for Wire {
             raw.sent += ready!(Pin::new(&mut wire.stream).poll_write(cx, rest))?;
         }
         if raw.reset {
-            let _ = wire.stream.set_zero_linger();
+            let _ = wire.stream.tcp().set_zero_linger();
         }
         // The server gives the connection up, whatever it would have sent.
         Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))

@@ -5,7 +5,7 @@ use crate::cli;
 use crate::clock::Clock;
 use crate::error::{Class, Error, Result};
 use crate::shutdown::Shutdown;
-use crate::simulator::{self, Settings};
+use crate::simulator::{self, Settings, Tls};
 
 pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
     let defaults = Settings::default();
@@ -18,6 +18,9 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         faults: flags.faults,
         lasting_faults: flags.lasting_faults,
         port: flags.port,
+        throttle: !flags.no_limits,
+        keep_answers: flags.keep_answers,
+        tls: flags.tls_cert.zip(flags.tls_key).map(|(certificate, key)| Tls { certificate, key }),
         max_sessions: flags.max_sessions.unwrap_or(defaults.max_sessions),
         ..defaults
     };
@@ -51,6 +54,14 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
             settings.client_secret,
         ))?;
         shutdown.requested().await;
+        let counts = simulator.counts();
+        tracing::info!(
+            requests = counts.requests,
+            over_http2 = counts.over_http2,
+            gzip = counts.gzip,
+            throttled = counts.throttled,
+            "the simulator ends"
+        );
         Ok(shutdown.exit_code().unwrap_or(0))
     })
 }
