@@ -63,12 +63,18 @@ pub fn flatten(input: &Path, output: &Path, threads: usize) -> Run {
     ])
 }
 
-/// Bytes and number of the files below a directory.
+/// Bytes and number of the Parquet files below a directory.
 pub fn size(directory: &Path) -> (u64, u64) {
     let mut sum = (0, 0);
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        let (bytes, files) = if path.is_dir() { size(&path) } else { (std::fs::metadata(&path).unwrap().len(), 1) };
+        let (bytes, files) = if path.is_dir() {
+            size(&path)
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            (std::fs::metadata(&path).unwrap().len(), 1)
+        } else {
+            (0, 0)
+        };
         sum = (sum.0 + bytes, sum.1 + files);
     }
     sum
