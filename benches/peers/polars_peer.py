@@ -96,12 +96,14 @@ def main() -> None:
     record = type_of(nested(given.tables))
     calls = pl.scan_lines(given.input).select(pl.col("line").str.json_decode(record).alias("record")).unnest("record")
     calls = calls.with_columns(call_id=pl.col("id"), call_start_date_time=instant(pl.col("startDateTime")))
+    calls = calls.collect(engine="streaming").lazy()
     frames = {"": calls}
     carried, parent = ["call_id", "call_start_date_time"], None
     for level, name in LEVELS.items():
         items = member(parent, [name])
         more = [pl.col(parent).struct.field("id").alias(f"{parent}_id")] if parent in IDS else []
         frames[level] = exploded(frames[parent or ""], items, level, [*carried, *more])
+        frames[level] = frames[level].collect(engine="streaming").lazy()
         carried += [f"{parent}_id"] if more else []
         carried += [f"{level}_index"]
         parent = level

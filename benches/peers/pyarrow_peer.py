@@ -141,6 +141,8 @@ def main() -> None:
             given.output / table.name,
             format=parquet,
             file_options=parquet.make_write_options(compression="zstd", compression_level=given.level),
+            min_rows_per_group=131072,
+            max_rows_per_group=1 << 20,
             partitioning=ds.partitioning(pa.schema([("call_date", pa.string())]), flavor="hive"),
         )
 
