@@ -9,6 +9,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 pub const SEED: u64 = 7;
+/// Records that a thread makes at a time.
+const PIECE: u64 = 256;
 
 /// A file of records.
 pub struct Corpus {
@@ -39,17 +41,33 @@ fn write(path: &Path, lines: impl Iterator<Item = String>) -> Corpus {
     Corpus { path: path.to_owned(), records, bytes }
 }
 
+/// The lines of so many records in their order, made on all cores.
+fn lines(records: u64, make: impl Fn(u64) -> String + Sync) -> impl Iterator<Item = String> {
+    let threads = std::thread::available_parallelism().unwrap().get();
+    (0..records).step_by(threads * PIECE as usize).flat_map(move |begin| {
+        std::thread::scope(|scope| {
+            let make = &make;
+            let piece = |thread: u64| {
+                let first = (begin + thread * PIECE).min(records);
+                scope.spawn(move || (first..(first + PIECE).min(records)).map(make).collect::<Vec<_>>())
+            };
+            let pieces: Vec<_> = (0..threads as u64).map(piece).collect();
+            pieces.into_iter().flat_map(|piece| piece.join().unwrap()).collect::<Vec<_>>()
+        })
+    })
+}
+
 /// The first `records` of the generator, over 25 dates.
 pub fn plain(path: &Path, records: u64) -> Corpus {
     let most = Shape::default().max_sessions;
-    write(path, (0..records).map(|index| record(index, now(), most).json))
+    write(path, lines(records, |index| record(index, now(), most).json))
 }
 
 /// The same records moved by whole days, so that they lie on so many dates.
 pub fn on_dates(path: &Path, records: u64, dates: u64) -> Corpus {
     let most = Shape::default().max_sessions;
     let first = (now() - TimeDelta::days(31)).date_naive();
-    let lines = (0..records).map(|index| {
+    let lines = lines(records, |index| {
         let drawn = record(index, now(), most).start.date_naive();
         let wanted = first + TimeDelta::days(i64::try_from(index % dates).unwrap());
         record(index, now() + (wanted - drawn), most).json

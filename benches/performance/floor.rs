@@ -25,7 +25,8 @@ pub struct Floor {
     pub speed_up: Spread,
 }
 
-fn cpu() -> f64 {
+/// CPU time of this process so far, in seconds.
+pub fn cpu() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -16,13 +16,16 @@ pub struct Point {
 
 #[derive(Default)]
 pub struct Growth {
+    /// On 25 dates.
     pub records: Vec<Point>,
+    /// On one date: without the cost of small files.
+    pub one_date: Vec<Point>,
     pub dates: Vec<Point>,
     pub sessions: Vec<Point>,
     large: bool,
 }
 
-const DATES: [u64; 4] = [1, 7, 14, 31];
+const DATES: [u64; 3] = [1, 7, 31];
 const SESSIONS: [u64; 4] = [1, 10, 100, 1000];
 
 fn point(corpus: &Corpus, at: u64, work: &Path, rounds: usize) -> Point {
@@ -38,7 +41,7 @@ fn point(corpus: &Corpus, at: u64, work: &Path, rounds: usize) -> Point {
     Point { at, records: corpus.records, bytes: corpus.bytes, runs, files }
 }
 
-/// `records` is the middle size; `large` also takes ten times as many.
+/// `records` is the middle size; `large` also takes ten times as many, once.
 pub fn measure(records: u64, work: &Path, rounds: usize, large: bool) -> Growth {
     let path = work.join("growth.ndjson");
     let mut growth = Growth { large, ..Growth::default() };
@@ -46,15 +49,19 @@ pub fn measure(records: u64, work: &Path, rounds: usize, large: bool) -> Growth 
         eprintln!("growth: {records} records on {dates} dates");
         growth.dates.push(point(&corpus::on_dates(&path, records, dates), dates, work, rounds));
     }
-    let bytes = growth.dates[0].bytes;
+    let bytes = growth.dates[0].bytes / 4;
     for sessions in SESSIONS {
         eprintln!("growth: {} MB of meetings of {sessions} sessions", bytes / 1_000_000);
         let corpus = corpus::of_sessions(&path, bytes, usize::try_from(sessions).unwrap());
         growth.sessions.push(point(&corpus, sessions, work, rounds));
     }
-    for records in [records / 10, records, records * 10].into_iter().take(if large { 3 } else { 2 }) {
+    let middle = records;
+    for records in [middle / 10, middle, middle * 10].into_iter().take(if large { 3 } else { 2 }) {
         eprintln!("growth: {records} records");
+        let rounds = if records > middle { 1 } else { rounds };
         growth.records.push(point(&corpus::plain(&path, records), records, work, rounds));
+        eprintln!("growth: {records} records on one date");
+        growth.one_date.push(point(&corpus::on_dates(&path, records, 1), records, work, rounds));
     }
     growth
 }
@@ -72,10 +79,18 @@ impl Point {
 }
 
 impl Growth {
+    pub fn curves(&self) -> [(&'static str, &Vec<Point>); 4] {
+        [
+            ("records on one date", &self.one_date),
+            ("records on 25 dates", &self.records),
+            ("dates", &self.dates),
+            ("sessions a meeting", &self.sessions),
+        ]
+    }
+
     pub fn report(&self, out: &mut String) {
         writeln!(out, "## How cost grows\n\nThe whole process on all cores, medians (least–most).\n").unwrap();
-        for (of, points) in [("records", &self.records), ("dates", &self.dates), ("sessions a meeting", &self.sessions)]
-        {
+        for (of, points) in self.curves() {
             writeln!(
                 out,
                 "| {of} | records | JSON MB | runs | files | wall ms per record | wall ms per MB | CPU ms per record | CPU ms per MB | peak MiB |\n\

@@ -206,6 +206,10 @@ impl Taken {
         let base = |at: usize| if self.group == Group::Slow { median } else { figure(&callrec.runs[at]) };
         spread(self.runs.iter().enumerate().map(|(at, run)| figure(run) / base(at)))
     }
+    /// Whether it makes the same tables: it can be told from their sums.
+    pub fn has_same_columns(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| !content.sums.is_empty())
+    }
     pub const fn is_fast(&self) -> bool {
         matches!(self.group, Group::Fast)
     }

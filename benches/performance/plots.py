@@ -11,7 +11,9 @@ import matplotlib.pyplot as plt
 
 OURS, THEIRS = "#0b6e4f", "#9aa5b1"
 # The same figures give the same bytes.
-matplotlib.rcParams |= {"svg.hashsalt": "callrec", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+matplotlib.rcParams |= {
+    "svg.hashsalt": "callrec", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+}  # fmt: skip
 
 
 def save(figure, path: Path) -> None:
@@ -31,7 +33,7 @@ def peers(bars: list, path: Path) -> None:
         axis.set_title(title)
         if key != "size":
             axis.set_xscale("log")
-        axis.set_xlim(right=max(values) * (4 if key != "size" else 1.35))
+        axis.set_xlim(*((min(values) / 3, max(values) * 5) if key != "size" else (0, max(values) * 1.35)))
         for at, value in enumerate(values):
             axis.text(value, at, f" {value:.3g}" if value < 1000 else f" {value:.0f}", va="center", fontsize=8)
     axes[0].invert_yaxis()
@@ -39,7 +41,7 @@ def peers(bars: list, path: Path) -> None:
 
 
 def growth(curves: list, path: Path) -> None:
-    figure, axes = plt.subplots(2, len(curves), figsize=(11, 4.6), squeeze=False)
+    figure, axes = plt.subplots(2, len(curves), figsize=(12, 4.6), squeeze=False)
     for (time, memory), curve in zip(axes.T, curves):
         time.plot(curve["at"], curve["cpu_ms_per_mb"], "o-", color=OURS, label="CPU")
         time.plot(curve["at"], curve["wall_ms_per_mb"], "s--", color=THEIRS, label="wall")
