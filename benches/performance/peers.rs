@@ -289,7 +289,7 @@ impl Peers {
         };
         writeln!(
             out,
-            "\n{} rounds in alternation after a warm-up ({slow}); medians (least–most); x is the ratio to\n\
+            "\nRounds in alternation after a warm-up: {} ({slow}). Medians (least–most); x is the ratio to\n\
              `callrec flatten` in the same round; the peak is the highest of all rounds.\n\n{}\n",
             self.rounds,
             self.agreement()

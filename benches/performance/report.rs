@@ -223,6 +223,6 @@ error), the latest version of a call that comes twice, rows sorted by the start 
 index, null for `\"\"`, the nine kinds of identity that the corpus has not, and fsync. Of the places that an identity
 may be in, they take the first that has the field. Polars and pyarrow know the six feedback tokens beforehand, and only
 lengths of the form PT…S. dlt makes its own tables and names: no folders by date, no keys of the parents, lengths as
-text. So there are two rows of callrec: the program as it is, and its library with the columns of the neighbours (and
+text, zstd at pyarrow's level (1), which it cannot set. So there are two rows of callrec: the program as it is, and its library with the columns of the neighbours (and
 `extra_json`, kinds and sources of identities, which its core cannot leave out).
 ";
