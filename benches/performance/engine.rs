@@ -1,0 +1,87 @@
+//! The parts of the program that the bench calls: all of them here.
+
+use arrow::array::RecordBatch;
+use callrec::dataset::convert;
+use callrec::dataset::order::{self, Entry};
+use callrec::dataset::parquet::PartWriter;
+use callrec::dataset::tables::Tables;
+use callrec::files::Modes;
+use callrec::flatten;
+use callrec::schema::{Catalogue, Source};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+/// The level of the program's own files, which the neighbours are given too.
+pub const ZSTD_LEVEL: i32 = 3;
+
+/// Columns that the core cannot do without, though the neighbours have none of them.
+const NEEDED: [&str; 3] = ["identity_kind", "identity_source", "endpoint_kind"];
+
+/// The tables with the columns that the neighbours write: values and keys.
+pub fn columns_of_the_peers() -> &'static Catalogue {
+    let mut catalogue = Catalogue::embedded().clone();
+    for table in &mut catalogue.tables {
+        table.columns.retain(|column| match &column.source {
+            Source::Derived(derive) => {
+                NEEDED.contains(&derive.function.as_str()) || column.name == "call_start_date_time"
+            }
+            _ => true,
+        });
+    }
+    Box::leak(Box::new(catalogue))
+}
+
+/// `flatten` with the columns of the neighbours: what the child process of the bench does.
+pub fn convert(input: &Path, output: &Path, threads: usize) {
+    let tables = Tables::new(columns_of_the_peers()).unwrap();
+    let now = chrono::DateTime::UNIX_EPOCH;
+    convert::convert(&[input.to_owned()], output, &tables, Modes::shared(0o640), threads, now).unwrap();
+}
+
+/// Flattens the records of a file date by date and writes the batches of each date, when all of
+/// them are in memory, to files in `output`. `timed` is given the writing alone.
+pub fn encode(input: &Path, output: &Path, mut timed: impl FnMut(&mut dyn FnMut())) {
+    let tables = Tables::new(Catalogue::embedded()).unwrap();
+    let sources = [input.to_owned()];
+    let mut entries = index(input);
+    order::sort(&mut entries);
+    std::fs::create_dir(output).unwrap();
+    let (mut date, mut waiting) = (None, Vec::new());
+    let mut write = |batches: &mut Vec<Vec<RecordBatch>>| {
+        timed(&mut || {
+            for (number, (table, schema)) in tables.catalogue.tables.iter().zip(&tables.schemas).enumerate() {
+                let path = output.join(&table.name);
+                let hash = &tables.catalogue.hash;
+                let mut writer = PartWriter::create(&path, schema, hash, Modes::shared(0o640)).unwrap();
+                batches.iter().for_each(|of_all: &Vec<RecordBatch>| writer.write(of_all[number].clone()).unwrap());
+                writer.finish().unwrap();
+            }
+            batches.clear();
+        });
+        std::fs::remove_dir_all(output).unwrap();
+        std::fs::create_dir(output).unwrap();
+    };
+    order::flatten(&entries, &sources, &tables.plan, &order::pool(2).unwrap(), Entry::date, |flattened| {
+        let of = entries[flattened.entries.start].date();
+        if date.replace(of).is_some_and(|before| before != of) {
+            write(&mut waiting);
+        }
+        waiting.push(flattened.batches);
+        Ok(())
+    })
+    .unwrap();
+    write(&mut waiting);
+}
+
+fn index(input: &Path) -> Vec<Entry> {
+    let mut reader = BufReader::with_capacity(1 << 20, std::fs::File::open(input).unwrap());
+    let (mut entries, mut line, mut offset) = (Vec::new(), Vec::new(), 0);
+    while reader.read_until(b'\n', &mut line).unwrap() > 0 {
+        let length = line.len() as u64;
+        let head = flatten::head(&line).unwrap();
+        entries.push(Entry { head, source: 0, offset, length: length - 1 });
+        offset += length;
+        line.clear();
+    }
+    entries
+}
