@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# The members of identity sets that the corpus has. Peers are spared the nine others.
+# The members of identity sets that the corpus has. Peers are spared the eight others.
 KINDS = ["user", "phone", "guest", "application", "applicationInstance", "azureCommunicationServicesUser"]
 # The entries of the map of feedback tokens, for engines without a map type.
 TOKENS = ["NoSound", "Echo", "Noisy", "LowVolume", "DistortedSound", "Interruptions"]

@@ -40,7 +40,8 @@ pub fn try_measure<S: AsRef<OsStr>>(command: &[S]) -> Option<Run> {
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
-    let run: Run = serde_json::from_slice(&output.stdout).unwrap();
+    let run: Run =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("measure.py ended with {}", output.status));
     (run.code == 0).then_some(run)
 }
 

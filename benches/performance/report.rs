@@ -213,16 +213,17 @@ fn machine() -> String {
 const PEERS: &str = "\
 ## Against its neighbours
 
-VERSIONS. Each is a script in `benches/peers`, written with the fast idiom of its engine, whole process, all cores. All
-make the same eight tables in folders by `call_date`, with the columns and types of `callrec schema`: those that come
+VERSIONS. Each is a script in
+`benches/peers`, written with the fast idiom of its engine, whole process, all cores. All make the same eight tables in folders by `call_date`, with the columns and types of `callrec schema`: those that come
 straight from the record, and the keys and positions of the parents.
 
 What the neighbours are spared: the columns that callrec derives (quality, sender and receiver, counts, kinds and
 sources of identities, `extra_json`), losslessness (unknown members and values of a wrong type are dropped or an
 error), the latest version of a call that comes twice, rows sorted by the start of the call, bloom filters and page
-index, null for `\"\"`, the nine kinds of identity that the corpus has not, and fsync. Of the places that an identity
+index, null for `\"\"`, the eight kinds of identity that the corpus has not, and fsync. Of the places that an identity
 may be in, they take the first that has the field. Polars and pyarrow know the six feedback tokens beforehand, and only
 lengths of the form PT…S. dlt makes its own tables and names: no folders by date, no keys of the parents, lengths as
-text, zstd at pyarrow's level (1), which it cannot set. So there are two rows of callrec: the program as it is, and its library with the columns of the neighbours (and
-`extra_json`, kinds and sources of identities, which its core cannot leave out).
+text, zstd at pyarrow's level (1), which it cannot set. So there are two rows of callrec: the program as it is, and
+its library with the columns of the neighbours (and `extra_json`, kinds and sources of identities, which its core
+cannot leave out).
 ";
