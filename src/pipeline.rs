@@ -24,7 +24,7 @@ use crate::summary::Summary;
 use crate::worklist::{Verdict, Worklist};
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::thread::ScopedJoinHandle;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -97,7 +97,7 @@ impl Pipeline<'_> {
                 return Err(error);
             }
             // Spooled by a killed run and to be asked for again, but not in this batch.
-            let spooled: HashSet<CallId> = spool.frames().iter().map(|frame| frame.stamp.call_id).collect();
+            let spooled = spooled(&spool);
             let later: HashSet<CallId> = queue.iter().copied().filter(|id| spooled.contains(id)).collect();
             let out_of_time = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if fatal.is_some() || queue.is_empty() || shutdown.is_requested() || out_of_time {
@@ -186,12 +186,11 @@ impl Pipeline<'_> {
         later: HashSet<CallId>,
     ) -> Result<Commit> {
         let now = self.clock.now();
-        let spooled: HashMap<CallId, usize> =
-            spool.frames().iter().enumerate().map(|(n, frame)| (frame.stamp.call_id, n)).collect();
+        let spooled = spooled(spool);
         let mut closed = Vec::new();
         let mut stay_pending = later;
         for (id, answer) in std::mem::take(&mut batch.answers) {
-            let kept = spooled.contains_key(&id);
+            let kept = spooled.contains(&id);
             let (verdict, reason) = match answer {
                 Answer::NotFound => (work.list.not_found(id, now), "not-found".to_owned()),
                 Answer::Forbidden => (work.list.forbidden(id, batch.fetched > 0), "forbidden".to_owned()),
@@ -240,6 +239,10 @@ impl Pipeline<'_> {
             },
         )
     }
+}
+
+fn spooled(spool: &Spool) -> HashSet<CallId> {
+    spool.frames().iter().map(|frame| frame.stamp.call_id).collect()
 }
 
 /// The commit that is made while the next batch is fetched.

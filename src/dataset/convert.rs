@@ -6,13 +6,14 @@
 
 use super::layout::{self, Layout, STATE};
 use super::order::{self, Entry};
-use super::parts::{Closing, PartSet};
+use super::parquet::Written;
+use super::parts::{PartSet, Successive};
 use super::tables::Tables;
 use crate::error::{Class, Error, Result};
 use crate::files::{self, Modes, PRIVATE};
 use crate::flatten::{self, Refused};
 use crate::quarantine::{self, Content, Item, Kind};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -96,31 +97,25 @@ fn write(
     order::sort(&mut entries);
     let layout = Layout::new(staged, modes);
     let pool = order::pool(threads)?;
-    let (mut open, mut closing) = (None, None);
+    let mut parts = Successive::default();
     let mut late = Vec::new();
+    let begin = |date: &NaiveDate| {
+        let (layout, date) = (layout.clone(), *date);
+        PartSet::new(tables, modes, &pool, move |table| {
+            let path = layout.path(&layout::relative(table, date, &layout::part_name(1)));
+            files::create_directory(path.parent().unwrap_or(Path::new("")), modes)?;
+            Ok(path)
+        })
+    };
     let drift = order::flatten(&entries, &sources, &tables.plan, &pool, Entry::date, |flattened| {
         let date = entries[flattened.entries.start].date();
         converted.exported += (flattened.entries.len() - flattened.refused.len()) as u64;
         late.extend(flattened.refused);
-        if open.as_ref().is_none_or(|(present, _)| *present != date) {
-            // The files of one date are ended while the next one is begun.
-            count(closing.take(), tables, &mut converted)?;
-            closing = open.take().map(|(_, parts): (_, PartSet<'_>)| parts.close());
-            let layout = layout.clone();
-            let parts = PartSet::new(tables, modes, &pool, move |table| {
-                let path = layout.path(&layout::relative(table, date, &layout::part_name(1)));
-                files::create_directory(path.parent().unwrap_or(Path::new("")), modes)?;
-                Ok(path)
-            });
-            open = Some((date, parts));
-        }
-        match &mut open {
-            Some((_, parts)) => parts.write(flattened.batches, &flattened.hold),
-            None => Ok(()),
-        }
+        parts.write(date, begin, flattened.batches, &flattened.hold)
     })?;
-    count(closing, tables, &mut converted)?;
-    count(open.map(|(_, parts)| parts.close()), tables, &mut converted)?;
+    for (_, written) in parts.finish()? {
+        count(written, tables, &mut converted)?;
+    }
     converted.schema_drift = drift.counts();
     let mut reader = order::SourceReader::new(&sources);
     for (number, reason) in late {
@@ -138,9 +133,8 @@ fn write(
     Ok(converted)
 }
 
-fn count(parts: Option<Closing>, tables: &Tables, converted: &mut Converted) -> Result<()> {
-    let Some(parts) = parts else { return Ok(()) };
-    for (table, written) in tables.catalogue.tables.iter().zip(parts.wait()?) {
+fn count(parts: Vec<Option<Written>>, tables: &Tables, converted: &mut Converted) -> Result<()> {
+    for (table, written) in tables.catalogue.tables.iter().zip(parts) {
         let Some(written) = written else { continue };
         *converted.rows.entry(table.name.clone()).or_default() += written.rows;
         converted.files_written += 1;

@@ -4,7 +4,7 @@
 
 use super::layout::{Layout, Part};
 use super::parquet;
-use crate::arrow::array::{AsArray, RecordBatch};
+use crate::arrow::array::{Array, AsArray, RecordBatch};
 use crate::arrow::datatypes::Int64Type;
 use crate::error::Result;
 use ::parquet::arrow::ProjectionMask;
@@ -34,7 +34,7 @@ pub fn stored(layout: &Layout, ids: &HashSet<&str>) -> Result<HashMap<String, Ve
         for row in 0..batch.num_rows() {
             if ids.contains(call_ids.value(row)) {
                 // A null version is less than any that Graph gives.
-                let version = if crate::arrow::array::Array::is_null(versions, row) { 0 } else { versions.value(row) };
+                let version = if versions.is_null(row) { 0 } else { versions.value(row) };
                 let stored = Stored { version, part: part.clone() };
                 found.entry(call_ids.value(row).to_owned()).or_default().push(stored);
             }

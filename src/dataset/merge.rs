@@ -6,14 +6,18 @@
 //! enough. The result is what the same rows would give if written at once.
 
 use super::parquet::{self, PartWriter, Written};
-use crate::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
+use crate::arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+};
 use crate::arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use crate::arrow::error::ArrowError;
 use crate::error::{Class, Error, Result};
 use crate::files::Modes;
-use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::statistics::Statistics;
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What the tables are sorted by, before the call id.
@@ -21,6 +25,9 @@ const START: &str = "call_start_date_time";
 /// Rows of each input in memory: so few because there may be many inputs, with
 /// hundreds of columns.
 const SLICE: usize = 1_024;
+
+/// A part of which the footer alone was read.
+type Part = ParquetRecordBatchReaderBuilder<File>;
 
 /// One part to be merged.
 pub struct Input<'a> {
@@ -41,17 +48,21 @@ pub fn merge(
     schema_version: &str,
     modes: Modes,
 ) -> Result<Option<Written>> {
-    // Parts of one date mostly follow one another: each is opened when its turn comes,
-    // since an open one takes memory for hundreds of columns.
-    let mut waiting = inputs.iter().map(|input| Ok((begins(input, schema)?, input))).collect::<Result<Vec<_>>>()?;
-    waiting.sort_by_key(|(start, _)| std::cmp::Reverse(*start));
+    // Parts of one date mostly follow one another: each is read when its turn comes,
+    // since the columns of one that is being read take memory.
+    let mut waiting = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let part = parquet::open(&input.path)?;
+        waiting.push((begins(&part, schema), input, part));
+    }
+    waiting.sort_by_key(|(start, ..)| std::cmp::Reverse(*start));
     let mut cursors: Vec<Cursor<'_>> = Vec::new();
     let mut writer = None;
     loop {
-        while let Some((_, input)) = waiting.pop_if(|(start, _)| {
+        while let Some((_, input, part)) = waiting.pop_if(|(start, ..)| {
             cursors.is_empty() || cursors.iter().any(|cursor| *start <= cursor.key().0) || *start == i64::MIN
         }) {
-            let mut cursor = Cursor::open(input, schema)?;
+            let mut cursor = Cursor::open(input, part, schema)?;
             if cursor.settle()? {
                 cursors.push(cursor);
             }
@@ -61,7 +72,7 @@ pub fn merge(
         }
         let first = least(&cursors, None);
         let other = (cursors.len() > 1).then(|| least(&cursors, Some(first))).map(|i| cursors[i].owned_key());
-        let closed = waiting.last().map(|(start, _)| (*start, String::new()));
+        let closed = waiting.last().map(|(start, ..)| (*start, String::new()));
         let bound = [other, closed].into_iter().flatten().min();
         let cursor = &mut cursors[first];
         let (rows, more) = cursor.take_until(bound.as_ref().map(|(start, id)| (*start, id.as_str())))?;
@@ -77,18 +88,17 @@ pub fn merge(
     writer.map(PartWriter::finish).transpose()
 }
 
-/// A start that no row of the input is before; the least where that is not told.
-fn begins(input: &Input<'_>, schema: &SchemaRef) -> Result<i64> {
+/// A start that no row of the part is before; the least where that is not told.
+fn begins(part: &Part, schema: &SchemaRef) -> i64 {
     if !is_sorted_by_start(schema) {
-        return Ok(i64::MIN);
+        return i64::MIN;
     }
-    let part = parquet::open(&input.path)?;
     let column = part.parquet_schema().columns().iter().position(|column| column.path().string() == START);
     let least = |group: &RowGroupMetaData| match group.column(column?).statistics()? {
         Statistics::Int64(of) => of.min_opt().copied(),
         _ => None,
     };
-    Ok(part.metadata().row_groups().iter().map(least).min().flatten().unwrap_or(i64::MIN))
+    part.metadata().row_groups().iter().map(least).min().flatten().unwrap_or(i64::MIN)
 }
 
 /// Where it may be null, as in the ledger, the start is no part of the order.
@@ -111,15 +121,15 @@ struct Cursor<'a> {
     input: &'a Input<'a>,
     schema: SchemaRef,
     batch: RecordBatch,
-    starts: Option<crate::arrow::array::TimestampMicrosecondArray>,
+    starts: Option<TimestampMicrosecondArray>,
     ids: StringArray,
     row: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn open(input: &'a Input<'a>, schema: &SchemaRef) -> Result<Self> {
+    fn open(input: &'a Input<'a>, part: Part, schema: &SchemaRef) -> Result<Self> {
         let fail = |e| parquet::failed("read", &input.path, e);
-        let reader = parquet::open(&input.path)?.with_batch_size(SLICE).build().map_err(fail)?;
+        let reader = part.with_batch_size(SLICE).build().map_err(fail)?;
         Ok(Self {
             reader,
             input,
@@ -191,7 +201,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// The batch with the columns of `schema`, null where it has none.
-fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, crate::arrow::error::ArrowError> {
+fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()

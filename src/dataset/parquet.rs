@@ -22,6 +22,8 @@ pub const SLICE: usize = 8_192;
 const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Encoded bytes of a row group in memory before it is written out.
 const ROW_GROUP_BYTES: usize = 24 << 20;
+/// How hard pages are compressed.
+pub const ZSTD_LEVEL: i32 = 3;
 const FALSE_POSITIVES: f64 = 1e-6;
 /// Filters begin at this many distinct ids and are folded to what is there.
 const DISTINCT_CALLS: u64 = 1 << 17;
@@ -111,7 +113,7 @@ impl Ended {
 }
 
 fn properties(schema: &SchemaRef, schema_version: &str) -> Result<WriterProperties> {
-    let level = ZstdLevel::try_new(3).map_err(|e| Error::config("No such zstd level").because(e))?;
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|e| Error::config("No such zstd level").because(e))?;
     // The ledger has these columns too, but not always, and is sorted by call id.
     let sorting: Vec<_> = SORT
         .iter()

@@ -94,6 +94,62 @@ fn panicked() -> Error {
     Error::temporary("Writing a part ended without saying why").hint("run again; report it if it comes again")
 }
 
+/// Part sets one after the other: the files of one are ended while the next is
+/// written.
+pub struct Successive<'a, K> {
+    open: Option<(K, PartSet<'a>)>,
+    closing: Option<(K, Closing)>,
+    ended: Vec<(K, Vec<Option<Written>>)>,
+}
+
+impl<K> Default for Successive<'_, K> {
+    fn default() -> Self {
+        Self { open: None, closing: None, ended: Vec::new() }
+    }
+}
+
+impl<'a, K: PartialEq> Successive<'a, K> {
+    /// Appends batches to the set of `key`, which `begin` makes where another one
+    /// is open.
+    ///
+    /// # Errors
+    /// Any failure to begin or end a file, by class I/O.
+    pub fn write(
+        &mut self,
+        key: K,
+        begin: impl FnOnce(&K) -> PartSet<'a>,
+        batches: Vec<RecordBatch>,
+        hold: &Hold,
+    ) -> Result<()> {
+        if self.open.as_ref().is_none_or(|(present, _)| *present != key) {
+            self.close()?;
+            let parts = begin(&key);
+            self.open = Some((key, parts));
+        }
+        self.open.as_mut().map_or(Ok(()), |(_, parts)| parts.write(batches, hold))
+    }
+
+    fn close(&mut self) -> Result<()> {
+        if let Some((key, parts)) = self.closing.take() {
+            self.ended.push((key, parts.wait()?));
+        }
+        self.closing = self.open.take().map(|(key, parts)| (key, parts.close()));
+        Ok(())
+    }
+
+    /// Ends the last set; for each key, in their order, what was written of every
+    /// table, if anything.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn finish(mut self) -> Result<Vec<(K, Vec<Option<Written>>)>> {
+        // First the open set becomes the one that is closing, then that is waited for.
+        self.close()?;
+        self.close()?;
+        Ok(self.ended)
+    }
+}
+
 enum Step {
     Write(RecordBatch, Hold),
     Finish(Sender<Result<Ended>>),

@@ -8,7 +8,7 @@ use super::lookup::{self, Stored};
 use super::merge::Input;
 use super::order::{self, Entry, SourceReader};
 use super::parquet::Written;
-use super::parts::{Closing, PartSet};
+use super::parts::{PartSet, Successive};
 use super::stage::Stage;
 use crate::arrow::array::{Array, AsArray, RecordBatch};
 use crate::arrow::datatypes::TimestampMicrosecondType;
@@ -295,28 +295,19 @@ fn place(
     let mut placed = Placed::default();
     let group = |entry: &Entry| (entry.date(), placement.target(entry).map(|part| part.name.clone()));
     let pool = order::pool(batch.threads)?;
-    let mut written: Vec<(Target, Vec<Option<Written>>)> = Vec::new();
     let mut fetched: HashMap<String, Fetched> = HashMap::new();
     let mut refused = Vec::new();
-    let drift = {
+    let (drift, written) = {
         let stage = &*stage;
-        let mut open: Option<(Target, PartSet<'_>)> = None;
-        let mut closing: Option<(Target, Closing)> = None;
+        let begin = |(date, target): &Target| {
+            let (date, target) = (*date, target.clone());
+            PartSet::new(tables, dataset.layout.modes, &pool, move |table| match &target {
+                None => stage.path(&layout::relative(table, date, &layout::part_name(stage.number()))),
+                Some(name) => stage.path(&format!("delta/{}", layout::relative(table, date, name))),
+            })
+        };
+        let mut parts = Successive::default();
         let drift = order::flatten(&placement.accepted, sources, &tables.plan, &pool, group, |flattened| {
-            let key = group(&placement.accepted[flattened.entries.start]);
-            if open.as_ref().is_none_or(|(present, _)| *present != key) {
-                // The files of one place are ended while the next one is begun.
-                if let Some((key, parts)) = closing.take() {
-                    written.push((key, parts.wait()?));
-                }
-                closing = open.take().map(|(key, parts)| (key, parts.close()));
-                let (date, target) = key.clone();
-                let parts = PartSet::new(tables, dataset.layout.modes, &pool, move |table| match &target {
-                    None => stage.path(&layout::relative(table, date, &layout::part_name(stage.number()))),
-                    Some(name) => stage.path(&format!("delta/{}", layout::relative(table, date, name))),
-                });
-                open = Some((key, parts));
-            }
             for (table, batch) in tables.catalogue.tables.iter().zip(&flattened.batches) {
                 *placed.rows.entry(table.name.clone()).or_default() += batch.num_rows() as u64;
                 if table.name == "calls" {
@@ -324,15 +315,10 @@ fn place(
                 }
             }
             refused.extend(flattened.refused);
-            match &mut open {
-                Some((_, parts)) => parts.write(flattened.batches, &flattened.hold),
-                None => Ok(()),
-            }
+            let key = group(&placement.accepted[flattened.entries.start]);
+            parts.write(key, begin, flattened.batches, &flattened.hold)
         })?;
-        for (key, parts) in closing.into_iter().chain(open.map(|(key, parts)| (key, parts.close()))) {
-            written.push((key, parts.wait()?));
-        }
-        drift
+        (drift, parts.finish()?)
     };
     placed.drift = drift.counts();
     let frames: HashMap<(u64, u64), &Frame> = batch.spool.frames().iter().map(|f| ((f.offset, f.length), f)).collect();

@@ -7,7 +7,7 @@ use super::Dataset;
 use super::commit::{self, Commit, Kind};
 use super::layout::{self, LEDGER, RAW};
 use super::merge::{Input, merge};
-use super::order::{self, Entry};
+use super::order::{self, Entry, Pool};
 use super::parquet::{self, Written};
 use super::parts::PartSet;
 use super::stage::Stage;
@@ -51,11 +51,12 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
         }
     }
     let name = layout::part_name(commit.number);
+    let pool = order::pool(threads)?;
     let dates: BTreeSet<NaiveDate> = by_date.keys().chain(present.keys()).copied().collect();
     for date in dates {
         let entries = by_date.remove(&date).unwrap_or_default();
         let old = present.remove(&date).unwrap_or_default();
-        let made = flatten_date(&stage, dataset, date, &segments, entries, threads, &mut commit.counts.schema_drift)?;
+        let made = flatten_date(&stage, dataset, date, &segments, entries, &pool, &mut commit.counts.schema_drift)?;
         for (number, table, schema) in tables.children_first() {
             let parts: Vec<String> = old.iter().map(|n| layout::relative(table, date, n)).collect();
             let mut inputs: Vec<Input<'_>> = Vec::new();
@@ -125,7 +126,7 @@ fn flatten_date(
     date: NaiveDate,
     segments: &[PathBuf],
     mut entries: Vec<Entry>,
-    threads: usize,
+    pool: &Pool,
     schema_drift: &mut BTreeMap<String, u64>,
 ) -> Result<Vec<Option<Written>>> {
     let tables = &dataset.tables;
@@ -144,13 +145,12 @@ fn flatten_date(
         };
         entry.source = number;
     }
-    let pool = order::pool(threads)?;
-    let mut parts = PartSet::new(tables, PRIVATE, &pool, |table| stage.path(&format!("delta/{table}/{date}.parquet")));
+    let mut parts = PartSet::new(tables, PRIVATE, pool, |table| stage.path(&format!("delta/{table}/{date}.parquet")));
     let drift = order::flatten(
         &entries,
         &unpacked,
         &tables.plan,
-        &pool,
+        pool,
         |_| (),
         |flattened| {
             if let Some((_, refused)) = flattened.refused.first() {
@@ -187,7 +187,7 @@ pub fn compare(
     let stage = Stage::begin(layout, tables, dataset.next_number())?;
     let segments: Vec<PathBuf> = layout.parts(RAW)?.into_iter().map(|part| part.path).collect();
     let entries: Vec<Entry> = latest_of(&segments)?.into_iter().filter(|e| e.date() == date).collect();
-    let made = flatten_date(&stage, dataset, date, &segments, entries, threads, &mut BTreeMap::new())?;
+    let made = flatten_date(&stage, dataset, date, &segments, entries, &order::pool(threads)?, &mut BTreeMap::new())?;
     let mut compared = Vec::new();
     for (number, table, schema) in tables.children_first().filter(|(_, table, _)| names.contains(table)) {
         let parts: Vec<_> = layout.parts(table)?.into_iter().filter(|part| part.date == date).collect();

@@ -36,6 +36,15 @@ pub(super) fn value<'de, A: MapAccess<'de>>(map: &mut A) -> Result<&'de RawValue
     if nested && json::depth(raw.get()) > json::MAX_DEPTH - PLAN_DEPTH { Err(not_plain()) } else { Ok(raw) }
 }
 
+/// Refuses a name that the object had before: the last one counts.
+pub(super) fn once<E: Error>(names: &mut Vec<String>, name: &str) -> Result<(), E> {
+    if names.len() >= MOST_NAMES || names.iter().any(|known| known == name) {
+        return Err(not_plain());
+    }
+    names.push(name.to_owned());
+    Ok(())
+}
+
 impl Context<'_> {
     /// Notes a member that no column holds, unless it says nothing.
     pub(super) fn leave(&mut self, object: NodeId, name: &str, value: &RawValue, is_drift: bool) {
@@ -43,15 +52,6 @@ impl Context<'_> {
             let (name, value) = (name.to_owned(), value.get().to_owned());
             self.memory.leftovers.push(Leftover { object, name, value, is_drift });
         }
-    }
-
-    /// Refuses a name that the object had before: the last one counts.
-    pub(super) fn once<E: Error>(names: &mut Vec<String>, name: &str) -> Result<(), E> {
-        if names.len() >= MOST_NAMES || names.iter().any(|known| known == name) {
-            return Err(not_plain());
-        }
-        names.push(name.to_owned());
-        Ok(())
     }
 
     /// Writes what was left since `first` to the row of `table`, whose object is

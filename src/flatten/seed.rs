@@ -192,7 +192,7 @@ impl<'c> Context<'c> {
                         }
                         _ => {
                             let name = std::mem::take(&mut self.memory.name);
-                            Self::once(&mut unknown, &name)?;
+                            leftover::once(&mut unknown, &name)?;
                             let is_drift = !plan.nodes[node].quiet && name != "@odata.type";
                             self.leave(node, &name, leftover::value(&mut map)?, is_drift);
                         }
