@@ -58,6 +58,20 @@ impl Struck {
         std::iter::once(call_id(0)).chain(self.faults.keys().cloned()).collect()
     }
 
+    /// Every record is in the tables after so many runs at most: of redirects each
+    /// costs one.
+    fn exports_all_within(&self, runs: usize) {
+        let mut ended = self.run(&[]);
+        for _ in 1..runs {
+            if ended.code == 75 {
+                ended = self.run(&[]);
+            }
+        }
+        ended.expect(0);
+        self.all_are("exported", |_| "null");
+        self.tables_hold(&self.ids(), "2");
+    }
+
     fn run(&self, more: &[&str]) -> Ended {
         let mut command = self.place.command(&[&["run"], more].concat());
         if let Some(certificate) = &self.certificate {
@@ -145,16 +159,7 @@ fn a_fault_that_passes_costs_no_record() {
     // A token that is refused twice ends a run; errors.rs has the single refusal.
     let names = fault_names().filter(|(name, passes)| *passes && *name != "expired-token").map(|(name, _)| name);
     let struck = Struck::begin(names, Some(2), "tries = 4\nrequest_timeout_seconds = 10");
-    let mut ended = struck.run(&[]);
-    for _ in 0..3 {
-        // Of redirects each costs a run.
-        if ended.code == 75 {
-            ended = struck.run(&[]);
-        }
-    }
-    ended.expect(0);
-    struck.all_are("exported", |_| "null");
-    struck.tables_hold(&struck.ids(), "2");
+    struck.exports_all_within(4);
 }
 
 /// The same on a connection that all requests share: what breaks it strikes all of them.
@@ -167,15 +172,7 @@ fn over_http2_a_fault_that_passes_costs_no_record() {
     let names = fault_names().filter(|(name, passes)| *passes && *name != "expired-token").map(|(name, _)| name);
     let mut struck = Struck::at(graph, names, Some(1), "tries = 6\nrequest_timeout_seconds = 10");
     struck.certificate = Some(certificate);
-    let mut ended = struck.run(&[]);
-    for _ in 0..2 {
-        if ended.code == 75 {
-            ended = struck.run(&[]);
-        }
-    }
-    ended.expect(0);
-    struck.all_are("exported", |_| "null");
-    struck.tables_hold(&struck.ids(), "2");
+    struck.exports_all_within(3);
     let counts = struck.graph.simulator.counts();
     assert_eq!(counts.over_http2, counts.requests);
 }
