@@ -9,6 +9,9 @@
 #[path = "../tests/support/certificate.rs"]
 #[allow(unreachable_pub, reason = "shared with the tests")]
 mod certificate;
+#[path = "support/process.rs"]
+#[allow(unreachable_pub, dead_code, reason = "shared with other benches")]
+mod process;
 
 use certificate::Certificate;
 use serde_json::Value;
@@ -48,9 +51,9 @@ fn main() {
         let work = tempfile::tempdir().unwrap();
         let server = Server::start(work.path(), records, latency, is_tls, pinned);
         run(&server, work.path(), pinned);
-        let before = cpu(server.process.id());
+        let before = process::cpu(server.process.id());
         let mut runs: Vec<Run> = (0..ROUNDS).map(|_| run(&server, work.path(), pinned)).collect();
-        let served = (cpu(server.process.id()) - before) / ROUNDS as f64;
+        let served = (process::cpu(server.process.id()) - before) / ROUNDS as f64;
         let ended = server.end();
         let share = |name: &str| 100.0 * ended[name].as_f64().unwrap() / ended["requests"].as_f64().unwrap();
         let thousands = runs[0].records / 1000.0;
@@ -109,16 +112,16 @@ fn run(server: &Server, work: &Path, pinned: bool) -> Run {
     for line in lines.by_ref() {
         let line = line.unwrap();
         if line.contains("fetched a batch") {
-            fetch_cpu = Some(cpu(id));
+            fetch_cpu = Some(process::cpu(id));
         } else if line.contains("\"WARN\"") || line.contains("\"ERROR\"") {
             eprintln!("{line}");
         }
     }
     // stderr is closed by the end of the process, whose figures stay until it is waited for.
-    while stat(id)[0] != "Z" {
+    while !process::has_ended(id) {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let whole = cpu(id);
+    let whole = process::cpu(id);
     let mut stdout = String::new();
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     let status = child.wait().unwrap();
@@ -174,16 +177,4 @@ impl Server {
         let line = log.lines().find(|line| line.contains("the simulator ends")).expect("it counts");
         serde_json::from_str::<Value>(line).unwrap()["fields"].take()
     }
-}
-
-/// The fields of a process after its name: its state first.
-fn stat(id: u32) -> Vec<String> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    stat.rsplit(')').next().unwrap().split_whitespace().map(str::to_owned).collect()
-}
-
-/// Seconds of CPU that a process has used.
-fn cpu(id: u32) -> f64 {
-    let fields = stat(id);
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }

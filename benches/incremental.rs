@@ -7,6 +7,10 @@
 //! the next time. `CALLREC_BENCH_PROGRAM` names another callrec to compare with.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[path = "support/process.rs"]
+#[allow(unreachable_pub, reason = "shared with other benches")]
+mod process;
+
 use callrec::clock::Clock;
 use callrec::dataset::layout::Layout;
 use callrec::dataset::prepare::{self, Batch};
@@ -43,9 +47,12 @@ fn main() {
     many();
 }
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 /// Many large records at once, from a simulator in this process.
 fn many() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     let records = number("CALLREC_BENCH_RECORDS").unwrap_or(20_000);
     let latency_ms = number("CALLREC_BENCH_LATENCY_MS").unwrap_or(20);
     let batch = number("CALLREC_BENCH_BATCH").unwrap_or(2_000);
@@ -96,7 +103,6 @@ fn many() {
 }
 
 fn dataset() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     let calls = number("CALLREC_BENCH_CALLS").unwrap_or(1_000_000);
     let rounds = number("CALLREC_BENCH_ROUNDS").unwrap_or(5);
     let temporary = tempfile::tempdir().unwrap();
@@ -414,24 +420,14 @@ fn measure(place: &Path) -> (Measured, String) {
     command.stdout(Stdio::from(std::fs::File::create(&summary).unwrap()));
     let begun = Instant::now();
     let mut child = command.spawn().unwrap();
-    let process = format!("/proc/{}", child.id());
     let mut measured = Measured::default();
-    let status = loop {
-        let text = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
-        let kib = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-        measured.peak = measured.peak.max(kib.unwrap_or(0.0) / 1024.0);
-        let stat = std::fs::read_to_string(format!("{process}/stat")).unwrap_or_default();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        if let (Some(user), Some(system)) = (fields.get(11), fields.get(12)) {
-            let ticks = user.parse::<f64>().unwrap_or(0.0) + system.parse::<f64>().unwrap_or(0.0);
-            measured.cpu = measured.cpu.max(ticks / 100.0);
-        }
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
+    while !process::has_ended(child.id()) {
+        measured.peak = process::peak_kib(child.id()).map_or(measured.peak, |kib| kib as f64 / 1024.0);
         std::thread::sleep(Duration::from_millis(2));
-    };
+    }
     measured.wall = begun.elapsed().as_secs_f64();
+    measured.cpu = process::cpu(child.id());
+    let status = child.wait().unwrap();
     // 3: generated records with misfits may be refused.
     assert!(matches!(status.code(), Some(0 | 3)), "{status}");
     (measured, std::fs::read_to_string(summary).unwrap())

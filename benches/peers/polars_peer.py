@@ -56,7 +56,7 @@ def exploded(frame: pl.LazyFrame, items: pl.Expr, name: str, carried: list) -> p
 
 
 def rows(table: Table, source: Source, frames: dict[str, pl.LazyFrame]) -> pl.LazyFrame:
-    above = next((level for level, name in reversed(LEVELS.items()) if [name] in source.lists), None)
+    above = source.above
     keys = {"call_id": pl.col("call_id"), "call_start_date_time": pl.col("call_start_date_time")}
     for level, name in LEVELS.items():
         if [name] in source.lists:

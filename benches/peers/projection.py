@@ -38,6 +38,11 @@ class Source:
     constants: dict[str, str]
     columns: list[Column]
 
+    @property
+    def above(self) -> str | None:
+        """The innermost level that the rows sit in, or are; None for the record."""
+        return next((level for level, name in reversed(LEVELS.items()) if [name] in self.lists), None)
+
 
 @dataclass
 class Table:

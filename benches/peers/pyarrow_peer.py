@@ -75,7 +75,7 @@ class Level:
 
 
 def rows(table: Table, source: Source, levels: dict[str, Level]) -> pa.Table:
-    above = next((level for level, name in reversed(LEVELS.items()) if [name] in source.lists), "")
+    above = source.above or ""
     level, last = levels[above], source.lists[-1] if source.lists else []
     if source.is_map:
         tokens = member(level.elements, last)

@@ -49,7 +49,7 @@ def value(base: str | None, column):
 
 
 def rows(table: Table, source: Source, frames: dict):
-    above = next((level for level, name in reversed(LEVELS.items()) if [name] in source.lists), None)
+    above = source.above
     keys = {"call_id": f.col("call_id"), "call_start_date_time": f.col("call_start_date_time")}
     for level, name in LEVELS.items():
         if [name] in source.lists:

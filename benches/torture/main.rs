@@ -24,6 +24,9 @@ mod memory;
 mod model;
 mod neighbour;
 mod power;
+#[path = "../support/process.rs"]
+#[allow(dead_code, reason = "shared with other benches")]
+mod process;
 mod rate;
 #[path = "../../tests/support/rotating.rs"]
 mod rotating;

@@ -1,5 +1,6 @@
 //! What is too large, too deep or a bomb: how much memory a run takes at most.
 
+use crate::process;
 use crate::support::{Graph, Place, call_id, days_ago, notification, record};
 use callrec::simulator::{Settings, TokenFault};
 use serde_json::{Value, json};
@@ -94,13 +95,9 @@ fn run(place: &Place, verb: &str) -> (i32, u64, String) {
         let _ = stderr.read_to_string(&mut text);
         text
     });
-    let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     let code = loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let now = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib: u64 = now.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
-        peak = peak.max(kib);
+        peak = peak.max(process::peak_kib(child.id()).unwrap_or(0));
         if let Some(status) = child.try_wait().unwrap() {
             break status.code().unwrap_or(-1);
         }
