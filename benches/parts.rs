@@ -73,13 +73,13 @@ fn encode(bencher: Bencher) {
     let rows: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
     bencher.counter(ItemsCount::new(rows)).with_inputs(|| batches.clone()).bench_local_values(|batches| {
         let files = tempfile::tempdir_in(directory.path()).unwrap().keep();
-        for (batch, table) in batches.into_iter().zip(&tables.catalogue.tables) {
+        for (batch, (table, format)) in batches.into_iter().zip(tables.catalogue.tables.iter().zip(&tables.formats)) {
             // As the program does, which writes no file without rows.
             if batch.num_rows() == 0 {
                 continue;
             }
-            let (path, schema) = (files.join(&table.name), batch.schema());
-            let mut writer = PartWriter::create(&path, &schema, &tables.catalogue.hash, Modes::shared(0o640)).unwrap();
+            let path = files.join(&table.name);
+            let mut writer = PartWriter::create(&path, format, Modes::shared(0o640)).unwrap();
             writer.write(batch).unwrap();
             writer.finish().unwrap();
         }

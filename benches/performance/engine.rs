@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// The level of the program's own files, which the neighbours are given too.
-pub use callrec::dataset::parquet::ZSTD_LEVEL;
+pub use callrec::dataset::format::ZSTD_LEVEL;
 
 /// Columns that the core cannot do without, though the neighbours have none of them.
 const NEEDED: [&str; 3] = ["identity_kind", "identity_source", "endpoint_kind"];
@@ -49,14 +49,13 @@ pub fn encode(input: &Path, output: &Path, mut timed: impl FnMut(&mut dyn FnMut(
     let (mut date, mut waiting) = (None, Vec::new());
     let mut write = |batches: &mut Vec<Vec<RecordBatch>>| {
         timed(&mut || {
-            for (number, (table, schema)) in tables.catalogue.tables.iter().zip(&tables.schemas).enumerate() {
+            for (number, (table, format)) in tables.catalogue.tables.iter().zip(&tables.formats).enumerate() {
                 // As the program does, which writes no file without rows.
                 if batches.iter().all(|of_all| of_all[number].num_rows() == 0) {
                     continue;
                 }
                 let path = output.join(&table.name);
-                let hash = &tables.catalogue.hash;
-                let mut writer = PartWriter::create(&path, schema, hash, Modes::shared(0o640)).unwrap();
+                let mut writer = PartWriter::create(&path, format, Modes::shared(0o640)).unwrap();
                 batches.iter().for_each(|of_all: &Vec<RecordBatch>| writer.write(of_all[number].clone()).unwrap());
                 writer.finish().unwrap();
             }

@@ -166,15 +166,15 @@ pub fn stage(stage: &mut Stage<'_>, layout: &Layout, tables: &Tables, touches: &
     for (date, rows) in added {
         let relative = layout::relative(LEDGER, date, &layout::part_name(stage.number()));
         let path = stage.path(&relative)?;
-        let mut writer = PartWriter::create(&path, &tables.ledger, &tables.catalogue.hash, layout.modes)?;
-        writer.write(batch(&rows, &tables.ledger)?)?;
+        let mut writer = PartWriter::create(&path, &tables.ledger, layout.modes)?;
+        writer.write(batch(&rows, &tables.ledger.schema)?)?;
         let written = writer.finish()?;
         stage.put(LEDGER, &relative, written.rows)?;
     }
     for (part, rows) in changed {
         let path = stage.path(&format!("delta/{LEDGER}/{}/{}", part.date, part.name))?;
-        let mut writer = PartWriter::create(&path, &tables.ledger, &tables.catalogue.hash, PRIVATE)?;
-        writer.write(batch(&rows, &tables.ledger)?)?;
+        let mut writer = PartWriter::create(&path, &tables.ledger, PRIVATE)?;
+        writer.write(batch(&rows, &tables.ledger.schema)?)?;
         writer.finish()?;
         let replaced: HashSet<String> = rows.into_iter().map(|row| row.call_id).collect();
         let inputs = [Input { path: part.path.clone(), without: Some(&replaced) }, Input { path, without: None }];

@@ -3,15 +3,16 @@
 
 use super::Dataset;
 use super::commit::{Commit, Kind};
+use super::format::Format;
 use super::layout::{self, LEDGER, Layout, Part};
 use super::merge::Input;
 use super::stage::Stage;
-use crate::arrow::datatypes::SchemaRef;
 use crate::crash_point::crash_point;
 use crate::error::Result;
 use crate::files;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Days after which updates have come and a date is sealed.
 const SEALED_AFTER: TimeDelta = TimeDelta::days(2);
@@ -34,12 +35,12 @@ pub enum Policy {
 /// Tables whose parts of one date have the same names and are merged together,
 /// so that a call's rows always stand in parts of one name.
 struct Family {
-    tables: Vec<(String, SchemaRef)>,
+    tables: Vec<(String, Arc<Format>)>,
 }
 
 impl Family {
     fn all(dataset: &Dataset) -> [Self; 2] {
-        let records = dataset.tables.children_first().map(|(_, name, schema)| (name.to_owned(), schema.clone()));
+        let records = dataset.tables.children_first().map(|(_, name, format)| (name.to_owned(), format.clone()));
         [Self { tables: records.collect() }, Self { tables: vec![(LEDGER.to_owned(), dataset.tables.ledger.clone())] }]
     }
 
@@ -70,7 +71,7 @@ pub fn merge(dataset: &mut Dataset, policy: Policy, run_id: &str, now: DateTime<
     for family in Family::all(dataset) {
         for (date, names) in family.names(&layout)? {
             let Some(chosen) = choose(policy, date, &names) else { continue };
-            for (table, schema) in &family.tables {
+            for (table, format) in &family.tables {
                 let mut inputs = Vec::new();
                 for name in &chosen {
                     let relative = layout::relative(table, date, name);
@@ -80,7 +81,7 @@ pub fn merge(dataset: &mut Dataset, policy: Policy, run_id: &str, now: DateTime<
                         commit.removed.push(relative);
                     }
                 }
-                stage.merge(table, schema, date, &merged, &inputs)?;
+                stage.merge(table, format, date, &merged, &inputs)?;
                 crash_point("merge::part")?;
             }
         }

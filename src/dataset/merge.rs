@@ -5,6 +5,7 @@
 //! start and call id, so that one pass with a slice of each input in memory is
 //! enough. The result is what the same rows would give if written at once.
 
+use super::format::Format;
 use super::parquet::{self, PartWriter, Written};
 use crate::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
@@ -19,6 +20,7 @@ use ::parquet::file::statistics::Statistics;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the tables are sorted by, before the call id.
 const START: &str = "call_start_date_time";
@@ -41,13 +43,8 @@ pub struct Input<'a> {
 ///
 /// # Errors
 /// Any failure of the file system, by class I/O.
-pub fn merge(
-    inputs: &[Input<'_>],
-    output: &Path,
-    schema: &SchemaRef,
-    schema_version: &str,
-    modes: Modes,
-) -> Result<Option<Written>> {
+pub fn merge(inputs: &[Input<'_>], output: &Path, format: &Arc<Format>, modes: Modes) -> Result<Option<Written>> {
+    let schema = &format.schema;
     // Parts of one date mostly follow one another: each is read when its turn comes,
     // since the columns of one that is being read take memory.
     let mut waiting = Vec::with_capacity(inputs.len());
@@ -81,7 +78,7 @@ pub fn merge(
         }
         let writer = match &mut writer {
             Some(writer) => writer,
-            none => none.insert(PartWriter::create(output, schema, schema_version, modes)?),
+            none => none.insert(PartWriter::create(output, format, modes)?),
         };
         writer.write(rows)?;
     }

@@ -8,6 +8,8 @@
 
 pub mod commit;
 pub mod convert;
+mod encoding;
+pub mod format;
 pub mod layout;
 pub mod ledger;
 pub mod lookup;

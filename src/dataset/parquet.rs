@@ -3,31 +3,23 @@
 //! The bytes depend on the rows alone: rows reach the writer in slices of
 //! exactly [`SLICE`], counted from the first row, whatever produced them.
 
-use crate::arrow::array::RecordBatch;
+use super::encoding;
+use super::format::{Format, ROW_GROUP_BYTES, ROW_GROUP_ROWS};
+use crate::arrow::array::{Array, RecordBatch};
 use crate::arrow::compute::BatchCoalescer;
-use crate::arrow::datatypes::SchemaRef;
 use crate::error::{Class, Error, Result};
 use crate::files::{self, Modes};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::errors::ParquetError;
+use parquet::file::writer::SerializedFileWriter;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Rows per slice that a writer is fed.
 pub const SLICE: usize = 8_192;
-const ROW_GROUP_ROWS: usize = 1 << 20;
-/// Encoded bytes of a row group in memory before it is written out.
-const ROW_GROUP_BYTES: usize = 24 << 20;
-/// How hard pages are compressed.
-pub const ZSTD_LEVEL: i32 = 3;
-const FALSE_POSITIVES: f64 = 1e-6;
-/// Filters begin at this many distinct ids and are folded to what is there.
-const DISTINCT_CALLS: u64 = 1 << 17;
-const SORT: [&str; 2] = ["call_start_date_time", "call_id"];
 
 /// A file that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,24 +30,37 @@ pub struct Written {
     pub rows: u64,
 }
 
-/// Writes one part.
+/// Writes one part, a row group at a time and in it a column at a time: a column
+/// that is being written has a compressor and buffers, so few are open at once.
 pub struct PartWriter {
-    writer: ArrowWriter<File>,
+    file: File,
+    format: Arc<Format>,
+    /// Begun with the first row group, which says the encodings.
+    writer: Option<(SerializedFileWriter<File>, ArrowRowGroupWriterFactory)>,
     slices: BatchCoalescer,
+    /// The slices of the row group that is next, and their bytes.
+    group: Vec<RecordBatch>,
+    group_bytes: usize,
     path: PathBuf,
     rows: u64,
 }
 
 impl PartWriter {
-    /// Begins a new file of `schema`.
+    /// Begins a new file of that format.
     ///
     /// # Errors
     /// Any failure of the file system, by class I/O.
-    pub fn create(path: &Path, schema: &SchemaRef, schema_version: &str, modes: Modes) -> Result<Self> {
-        let file = files::create_file(path, modes)?;
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties(schema, schema_version)?))
-            .map_err(|e| failed("write", path, e))?;
-        Ok(Self { writer, slices: BatchCoalescer::new(schema.clone(), SLICE), path: path.to_owned(), rows: 0 })
+    pub fn create(path: &Path, format: &Arc<Format>, modes: Modes) -> Result<Self> {
+        Ok(Self {
+            file: files::create_file(path, modes)?,
+            format: format.clone(),
+            writer: None,
+            slices: BatchCoalescer::new(format.schema.clone(), SLICE),
+            group: Vec::new(),
+            group_bytes: 0,
+            path: path.to_owned(),
+            rows: 0,
+        })
     }
 
     /// Appends rows, which come in the order of the file.
@@ -65,13 +70,43 @@ impl PartWriter {
     pub fn write(&mut self, batch: RecordBatch) -> Result<()> {
         self.rows += batch.num_rows() as u64;
         self.slices.push_batch(batch).map_err(|e| failed("write", &self.path, e.into()))?;
-        self.write_slices()
+        self.take_slices()
     }
 
-    fn write_slices(&mut self) -> Result<()> {
+    fn take_slices(&mut self) -> Result<()> {
         while let Some(slice) = self.slices.next_completed_batch() {
-            self.writer.write(&slice).map_err(|e| failed("write", &self.path, e))?;
+            self.group_bytes += bytes(&slice);
+            self.group.push(slice);
+            if self.group_bytes >= ROW_GROUP_BYTES || self.group.len() * SLICE >= ROW_GROUP_ROWS {
+                self.write_group().map_err(|e| failed("write", &self.path, e))?;
+            }
         }
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<(), ParquetError> {
+        let slices = std::mem::take(&mut self.group);
+        self.group_bytes = 0;
+        let (writer, factory) = match &mut self.writer {
+            Some(begun) => begun,
+            none => none.insert(begin(&self.file, &self.format, &slices)?),
+        };
+        if slices.is_empty() {
+            return Ok(());
+        }
+        let columns = factory.create_column_writers(writer.flushed_row_groups().len())?;
+        let mut arrays: Vec<_> = slices.into_iter().map(|slice| slice.columns().to_vec().into_iter()).collect();
+        let mut group = writer.next_row_group()?;
+        // Every field is one column: a list is of texts.
+        for (field, mut column) in self.format.schema.fields().iter().zip(columns) {
+            for array in arrays.iter_mut().filter_map(Iterator::next) {
+                for leaf in compute_leaves(field, &array)? {
+                    column.write(&leaf)?;
+                }
+            }
+            column.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
         Ok(())
     }
 
@@ -81,9 +116,12 @@ impl PartWriter {
     /// Any failure of the file system, by class I/O.
     pub fn end(mut self) -> Result<Ended> {
         self.slices.finish_buffered_batch().map_err(|e| failed("write", &self.path, e.into()))?;
-        self.write_slices()?;
-        let file = self.writer.into_inner().map_err(|e| failed("write", &self.path, e))?;
-        Ok(Ended { file, written: Written { path: self.path, rows: self.rows } })
+        self.take_slices()?;
+        self.write_group().map_err(|e| failed("write", &self.path, e))?;
+        if let Some((writer, _)) = self.writer {
+            writer.close().map_err(|e| failed("write", &self.path, e))?;
+        }
+        Ok(Ended { file: self.file, written: Written { path: self.path, rows: self.rows } })
     }
 
     /// Ends the file, synced.
@@ -93,6 +131,20 @@ impl PartWriter {
     pub fn finish(self) -> Result<Written> {
         self.end()?.sync()
     }
+}
+
+fn begin(
+    file: &File,
+    format: &Format,
+    slices: &[RecordBatch],
+) -> Result<(SerializedFileWriter<File>, ArrowRowGroupWriterFactory), ParquetError> {
+    let properties = encoding::chosen(&format.schema, slices, format.properties.clone());
+    ArrowWriter::try_new(file.try_clone()?, format.schema.clone(), Some(properties))?.into_serialized_writer()
+}
+
+/// Bytes of the rows, whatever was set aside for more: the same for the same rows.
+fn bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
 
 /// A file that is whole and not synced.
@@ -110,38 +162,6 @@ impl Ended {
         self.file.sync_all().map_err(|e| Error::io("sync", &self.written.path, e))?;
         Ok(self.written)
     }
-}
-
-fn properties(schema: &SchemaRef, schema_version: &str) -> Result<WriterProperties> {
-    let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|e| Error::config("No such zstd level").because(e))?;
-    // The ledger has these columns too, but not always, and is sorted by call id.
-    let sorting: Vec<_> = SORT
-        .iter()
-        .filter_map(|name| schema.index_of(name).ok().filter(|&at| !schema.field(at).is_nullable()))
-        .filter_map(|index| i32::try_from(index).ok())
-        .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false })
-        .collect();
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("callrec ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(level))
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-        .set_key_value_metadata(Some(vec![KeyValue::new(
-            "callrec.schema_version".to_owned(),
-            schema_version.to_owned(),
-        )]));
-    if sorting.len() == SORT.len() {
-        builder = builder.set_sorting_columns(Some(sorting));
-    }
-    if schema.index_of("call_id").is_ok() {
-        let column = ColumnPath::from("call_id");
-        builder = builder
-            .set_column_bloom_filter_enabled(column.clone(), true)
-            .set_column_bloom_filter_fpp(column.clone(), FALSE_POSITIVES)
-            .set_column_bloom_filter_max_ndv(column, DISTINCT_CALLS);
-    }
-    Ok(builder.build())
 }
 
 /// Opens a part for reading in slices.

@@ -29,7 +29,7 @@ impl<'a> PartSet<'a> {
     /// `path` gives the path of the part of a table, its directory made. Rows are
     /// encoded and written on the threads of `pool`.
     pub fn new(tables: &'a Tables, modes: Modes, pool: &Pool, path: impl Fn(&str) -> Result<PathBuf> + 'a) -> Self {
-        let lanes = tables.schemas.iter().map(|_| None).collect();
+        let lanes = tables.formats.iter().map(|_| None).collect();
         Self { tables, path: Box::new(path), modes, pool: pool.clone(), lanes }
     }
 
@@ -45,8 +45,7 @@ impl<'a> PartSet<'a> {
             }
             if self.lanes[number].is_none() {
                 let path = (self.path)(&self.tables.catalogue.tables[number].name)?;
-                let hash = &self.tables.catalogue.hash;
-                let writer = PartWriter::create(&path, &self.tables.schemas[number], hash, self.modes)?;
+                let writer = PartWriter::create(&path, &self.tables.formats[number], self.modes)?;
                 self.lanes[number] = Some(Arc::new(Lane::new(writer)));
             }
             let Some(lane) = &self.lanes[number] else { continue };

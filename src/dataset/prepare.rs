@@ -414,9 +414,9 @@ fn rewrite(
         }
     }
     let tables: Vec<_> =
-        dataset.tables.children_first().map(|(n, name, schema)| (n, name.to_owned(), schema.clone())).collect();
+        dataset.tables.children_first().map(|(n, name, format)| (n, name.to_owned(), format.clone())).collect();
     for ((date, name), calls) in &dropped {
-        for (number, table, schema) in &tables {
+        for (number, table, format) in &tables {
             let relative = layout::relative(table, *date, name);
             let present = dataset.layout.path(&relative);
             let delta = deltas.get(&(*date, name.clone())).and_then(|written| written[*number].as_ref());
@@ -426,7 +426,7 @@ fn rewrite(
             }
             let stood = !inputs.is_empty();
             inputs.extend(delta.map(|written| Input { path: written.path.clone(), without: None }));
-            let left = stage.merge(table, schema, *date, name, &inputs)?;
+            let left = stage.merge(table, format, *date, name, &inputs)?;
             if stood && !left {
                 removed.push(relative);
             }

@@ -46,11 +46,11 @@ pub fn purge(dataset: &mut Dataset, what: &Purge, run_id: &str, now: DateTime<Ut
     let gone: HashSet<String> = names.iter().cloned().collect();
     let parts: BTreeSet<(NaiveDate, String)> = calls.iter().map(|c| (c.date, c.part.clone())).collect();
     for (date, name) in &parts {
-        for (_, table, schema) in tables.children_first() {
+        for (_, table, format) in tables.children_first() {
             let relative = layout::relative(table, *date, name);
             let path = layout.path(&relative);
             if files::exists(&path)?
-                && !stage.merge(table, schema, *date, name, &[Input { path, without: Some(&gone) }])?
+                && !stage.merge(table, format, *date, name, &[Input { path, without: Some(&gone) }])?
             {
                 commit.removed.push(relative);
             }

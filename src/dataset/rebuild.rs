@@ -57,7 +57,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
         let entries = by_date.remove(&date).unwrap_or_default();
         let old = present.remove(&date).unwrap_or_default();
         let made = flatten_date(&stage, dataset, date, &segments, entries, &pool, &mut commit.counts.schema_drift)?;
-        for (number, table, schema) in tables.children_first() {
+        for (number, table, format) in tables.children_first() {
             let parts: Vec<String> = old.iter().map(|n| layout::relative(table, date, n)).collect();
             let mut inputs: Vec<Input<'_>> = Vec::new();
             for relative in parts {
@@ -72,7 +72,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
             }
             let made = made[number].as_ref().map(|written| Input { path: written.path.clone(), without: None });
             inputs.extend(made);
-            stage.merge(table, schema, date, &name, &inputs)?;
+            stage.merge(table, format, date, &name, &inputs)?;
             crash_point("rebuild::part")?;
         }
     }
@@ -189,11 +189,11 @@ pub fn compare(
     let entries: Vec<Entry> = latest_of(&segments)?.into_iter().filter(|e| e.date() == date).collect();
     let made = flatten_date(&stage, dataset, date, &segments, entries, &order::pool(threads)?, &mut BTreeMap::new())?;
     let mut compared = Vec::new();
-    for (number, table, schema) in tables.children_first().filter(|(_, table, _)| names.contains(table)) {
+    for (number, table, format) in tables.children_first().filter(|(_, table, _)| names.contains(table)) {
         let parts: Vec<_> = layout.parts(table)?.into_iter().filter(|part| part.date == date).collect();
         let inputs: Vec<_> = parts.into_iter().map(|part| Input { path: part.path, without: None }).collect();
         let merged = stage.path(&format!("present/{table}.parquet"))?;
-        merge(&inputs, &merged, schema, &tables.catalogue.hash, PRIVATE)?;
+        merge(&inputs, &merged, format, PRIVATE)?;
         let made = match &made[number] {
             Some(written) => files::digest(&written.path)?,
             None => None,

@@ -1,15 +1,16 @@
 //! Files that a commit will put in place, made and synced in staging.
 
 use super::commit::PutFile;
+use super::format::Format;
 use super::layout::{self, LEDGER, Layout, RAW, STATE};
 use super::merge::{Input, merge};
 use super::tables::Tables;
-use crate::arrow::datatypes::SchemaRef;
 use crate::error::Result;
 use crate::files::{self, Modes, PRIVATE};
 use chrono::NaiveDate;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The staging directory of one commit.
 pub struct Stage<'a> {
@@ -78,14 +79,14 @@ impl<'a> Stage<'a> {
     pub fn merge(
         &mut self,
         table: &str,
-        schema: &SchemaRef,
+        format: &Arc<Format>,
         date: NaiveDate,
         name: &str,
         inputs: &[Input<'_>],
     ) -> Result<bool> {
         let relative = layout::relative(table, date, name);
         let path = self.path(&relative)?;
-        let merged = merge(inputs, &path, schema, &self.tables.catalogue.hash, self.modes(table))?;
+        let merged = merge(inputs, &path, format, self.modes(table))?;
         match merged {
             Some(written) => self.put(table, &relative, written.rows).map(|()| true),
             None => Ok(false),

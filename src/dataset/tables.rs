@@ -1,6 +1,6 @@
-//! What the catalogue means for files: Arrow schemas and the flatten plan.
+//! What the catalogue means for files: their formats, and the flatten plan.
 
-use crate::arrow::datatypes::SchemaRef;
+use super::format::Format;
 use crate::error::Result;
 use crate::flatten::Plan;
 use crate::schema::Catalogue;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 pub struct Tables {
     /// The catalogue.
     pub catalogue: &'static Catalogue,
-    /// The Arrow schemas of the record tables, in catalogue order.
-    pub schemas: Vec<SchemaRef>,
-    /// The Arrow schema of the ledger.
-    pub ledger: SchemaRef,
+    /// The formats of the record tables, in catalogue order.
+    pub formats: Vec<Arc<Format>>,
+    /// The format of the ledger.
+    pub ledger: Arc<Format>,
     /// How records become rows.
     pub plan: Arc<Plan>,
 }
@@ -25,18 +25,19 @@ impl Tables {
     /// # Errors
     /// When the catalogue contradicts itself, which tests rule out.
     pub fn new(catalogue: &'static Catalogue) -> Result<Self> {
+        let format = |table| Format::new(table, &catalogue.hash).map(Arc::new);
         Ok(Self {
             catalogue,
-            schemas: catalogue.tables.iter().map(crate::schema::Table::arrow_schema).collect(),
-            ledger: catalogue.ledger.arrow_schema(),
+            formats: catalogue.tables.iter().map(format).collect::<Result<_>>()?,
+            ledger: format(&catalogue.ledger)?,
             plan: Arc::new(Plan::compile(catalogue)?),
         })
     }
 
-    /// The names of the record tables with their schemas, children before
+    /// The names of the record tables with their formats, children before
     /// `calls`: the order in which they are published.
-    pub fn children_first(&self) -> impl Iterator<Item = (usize, &str, &SchemaRef)> {
-        let tables = self.catalogue.tables.iter().zip(&self.schemas).enumerate();
-        tables.rev().map(|(number, (table, schema))| (number, table.name.as_str(), schema))
+    pub fn children_first(&self) -> impl Iterator<Item = (usize, &str, &Arc<Format>)> {
+        let tables = self.catalogue.tables.iter().zip(&self.formats).enumerate();
+        tables.rev().map(|(number, (table, format))| (number, table.name.as_str(), format))
     }
 }

@@ -81,7 +81,8 @@ impl Pii {
 
 impl Table {
     /// The schema of the table's files: all columns, in order, with
-    /// `description`, `unit`, `graph_path`, `pii` and `rule` where they are known.
+    /// `description`, `unit`, `pii` and `rule` where they are known. The paths in
+    /// Graph's records, several times as long, are in the documentation alone.
     #[must_use]
     pub fn arrow_schema(&self) -> SchemaRef {
         let fields: Vec<Field> = self
@@ -89,7 +90,7 @@ impl Table {
             .iter()
             .map(|column| {
                 let field = Field::new(&column.name, column.data_type.arrow(), self.is_nullable(column));
-                field.with_metadata(self.metadata(column))
+                field.with_metadata(metadata(column))
             })
             .collect();
         Arc::new(Schema::new(fields))
@@ -103,20 +104,6 @@ impl Table {
             _ => column.source == Source::Position,
         };
         !always
-    }
-
-    fn metadata(&self, column: &Column) -> HashMap<String, String> {
-        let paths = self.graph_paths(column);
-        [
-            ("description", Some(column.description.clone())),
-            ("unit", column.unit.clone()),
-            ("graph_path", (!paths.is_empty()).then(|| paths.join(" | "))),
-            ("pii", column.pii.map(|class| class.name().to_owned())),
-            ("rule", column.rule.clone()),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-        .collect()
     }
 
     /// Where the values of a column stand, from the root of the record. A path of
@@ -136,6 +123,18 @@ impl Table {
         }
         all
     }
+}
+
+fn metadata(column: &Column) -> HashMap<String, String> {
+    [
+        ("description", Some(column.description.clone())),
+        ("unit", column.unit.clone()),
+        ("pii", column.pii.map(|class| class.name().to_owned())),
+        ("rule", column.rule.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+    .collect()
 }
 
 impl Identity {

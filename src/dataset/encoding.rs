@@ -1,0 +1,125 @@
+//! Which columns of a file get a dictionary: told from the rows of its first row
+//! group, so that the same rows always give the same file.
+//!
+//! A dictionary of values that hardly repeat costs time and makes the file larger.
+
+use crate::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use crate::arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use parquet::basic::Encoding;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+/// Values of a column that are looked at, at equal distances.
+const SAMPLE: usize = 512;
+/// Fewer than these say nothing.
+const LEAST: usize = 16;
+
+/// `properties` with the encodings that fit `slices`, which are the first row group.
+pub(super) fn chosen(schema: &SchemaRef, slices: &[RecordBatch], properties: WriterProperties) -> WriterProperties {
+    let rows: usize = slices.iter().map(RecordBatch::num_rows).sum();
+    let mut builder = properties.into_builder();
+    let mut sample = Vec::with_capacity(SAMPLE);
+    for (number, field) in schema.fields().iter().enumerate() {
+        sample.clear();
+        let mut row = 0;
+        for slice in slices {
+            while row < slice.num_rows() {
+                sample.extend(value(slice.column(number), row));
+                row += (rows / SAMPLE).max(1);
+            }
+            row -= slice.num_rows();
+        }
+        if repeats(&mut sample) {
+            continue;
+        }
+        let column = ColumnPath::from(field.name().as_str());
+        builder = builder.set_column_dictionary_enabled(column.clone(), false);
+        if field.data_type() == &DataType::Utf8 {
+            builder = builder.set_column_encoding(column, Encoding::DELTA_LENGTH_BYTE_ARRAY);
+        }
+    }
+    builder.build()
+}
+
+/// Something that is equal for equal values; None for null, and for types whose
+/// values are few.
+fn value(column: &ArrayRef, row: usize) -> Option<u64> {
+    if column.is_null(row) {
+        return None;
+    }
+    let bits = match column.data_type() {
+        DataType::Float64 => column.as_primitive::<Float64Type>().value(row).to_bits(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).cast_unsigned(),
+        DataType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().value(row).cast_unsigned(),
+        DataType::Utf8 => BuildHasherDefault::<DefaultHasher>::default().hash_one(column.as_string::<i32>().value(row)),
+        _ => return None,
+    };
+    Some(bits)
+}
+
+/// Whether a further value would more likely than not be one that was there
+/// before: by Good and Turing, the share of values that were there once is the
+/// likelihood that it would not.
+fn repeats(sample: &mut [u64]) -> bool {
+    sample.sort_unstable();
+    let once = sample.chunk_by(|a, b| a == b).filter(|equal| equal.len() == 1).count();
+    sample.len() < LEAST || once * 2 <= sample.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrow::array::{Float64Array, StringArray};
+    use crate::arrow::datatypes::{Field, Schema};
+    use std::sync::Arc;
+
+    fn slices(
+        rows: usize,
+        numbers: impl Fn(usize) -> f64,
+        texts: impl Fn(usize) -> Option<String>,
+    ) -> Vec<RecordBatch> {
+        let schema =
+            Schema::new(vec![Field::new("number", DataType::Float64, true), Field::new("text", DataType::Utf8, true)]);
+        let slice = |begin: usize, end: usize| {
+            let number: ArrayRef = Arc::new(Float64Array::from_iter_values((begin..end).map(&numbers)));
+            let text: ArrayRef = Arc::new((begin..end).map(&texts).collect::<StringArray>());
+            RecordBatch::try_new(Arc::new(schema.clone()), vec![number, text]).unwrap()
+        };
+        vec![slice(0, rows / 3), slice(rows / 3, rows)]
+    }
+
+    fn dictionaries(slices: &[RecordBatch]) -> [bool; 2] {
+        let chosen = chosen(&slices[0].schema(), slices, WriterProperties::default());
+        ["number", "text"].map(|name| chosen.dictionary_enabled(&ColumnPath::from(name)))
+    }
+
+    #[test]
+    fn values_that_repeat_get_a_dictionary() {
+        let text = |row: usize| Some(format!("text {}", row % 40));
+        for rows in [100, 5_000, 100_000] {
+            assert_eq!(dictionaries(&slices(rows, |row| (row % 40) as f64, text)), [true, true], "{rows}");
+        }
+    }
+
+    #[test]
+    fn values_that_do_not_repeat_get_none() {
+        let text = |row: usize| Some(format!("text {row}"));
+        for rows in [100, 5_000, 100_000] {
+            assert_eq!(dictionaries(&slices(rows, |row| row as f64, text)), [false, false], "{rows}");
+        }
+    }
+
+    #[test]
+    fn one_value_that_is_frequent_among_others_does_not_decide() {
+        let number = |row: usize| if row % 4 == 0 { 0.0 } else { row as f64 };
+        assert!(!dictionaries(&slices(50_001, number, |_| None))[0]);
+    }
+
+    #[test]
+    fn few_values_and_none_at_all_keep_what_is_usual() {
+        let text = |row: usize| (row % 1_000 == 0).then(|| row.to_string());
+        assert_eq!(dictionaries(&slices(10, |row| row as f64, text)), [true, true]);
+        assert!(dictionaries(&slices(10_000, |_| 1.0, text))[1]);
+    }
+}
