@@ -149,9 +149,9 @@ pub fn measure(corpus: &Corpus, work: &Path, rounds: &Rounds, keep: Option<&Path
             taken.size = process::size(&output);
             taken.content = Some(content(&output));
             if let Some(keep) = keep {
-                let kept = keep.join(peer.name.replace([' ', ',', '\''], "_"));
                 std::fs::create_dir_all(keep).unwrap();
-                let moved = Command::new("cp").arg("-r").arg(&output).arg(kept).status().unwrap();
+                std::fs::remove_dir_all(kept(keep, peer.name)).ok();
+                let moved = Command::new("cp").arg("-r").arg(&output).arg(kept(keep, peer.name)).status().unwrap();
                 assert!(moved.success());
             }
         }
@@ -173,6 +173,11 @@ pub fn measure(corpus: &Corpus, work: &Path, rounds: &Rounds, keep: Option<&Path
         }
     }
     Peers { taken: all, rounds: rounds.fast, slow_rounds: rounds.slow }
+}
+
+/// Where the output of a peer is kept.
+pub fn kept(keep: &Path, name: &str) -> PathBuf {
+    keep.join(name.replace([' ', ',', '\''], "_"))
 }
 
 fn has_java() -> bool {
