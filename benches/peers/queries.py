@@ -22,15 +22,15 @@ LEVELS = ["session_index", "segment_index", "media_index", "stream_index"]
 CALL = ["call_date", "call_id"]
 SESSION = [*CALL, LEVELS[0]]
 MEDIA = [*CALL, *LEVELS[:3]]
-TABLES = ["calls", "participants", "sessions", "media", "streams"]
 # The user and the call that are asked for, from the first dataset: who is in most calls, and any call with streams.
-USER = "SELECT identity_id FROM participants WHERE identity_id IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT 1"
-CALL_ID = "SELECT min(call_id) FROM streams"
+USER = "SELECT identity_id FROM {} WHERE identity_id IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT 1"
+CALL_ID = "SELECT min(call_id) FROM {}"
+# Streams that a machine must have sent to be told from others.
 LEAST = 20
 
 
 class DuckDB:
-    """One row a stream that is good or poor in the view `judged`; each question is SQL on it or on the tables."""
+    """SQL on the tables, or on `judged`: one row a stream that is good or poor."""
 
     # Without the derived columns: the rules of the Call Quality Dashboard on what was measured.
     RULES = """
@@ -49,19 +49,17 @@ class DuckDB:
     def __init__(self, threads: int, kind: str, dataset: str):
         self.db = duckdb.connect(config={"threads": threads})
         self.db.execute("SET TimeZone = 'UTC'")
-        for table in TABLES:
-            files = f"read_parquet('{dataset}/{table}/**/*.parquet', hive_partitioning = true)"
-            self.db.execute(f"CREATE VIEW {table} AS SELECT * FROM {files}")
+        self.dataset = dataset
         self.day = "call_start_date_time::DATE" if kind == "month" else "call_date"
         # What a question gets from the columns that callrec derives, or else how it gets it.
         self.duration = "duration_seconds"
-        judged = """
+        self.judged = f"""(
             SELECT call_date, call_id, call_start_date_time, session_index, sender_side, media_kind = 'audio' AS is_audio,
                    sender_network_subnet, quality = 'poor' AS poor
-            FROM streams WHERE quality IN ('good', 'poor') AND session_is_test IS NOT TRUE"""
+            FROM {self.table("streams")} WHERE quality IN ('good', 'poor') AND session_is_test IS NOT TRUE)"""
         if kind == "peers":
             self.duration = "(epoch_us(end_date_time) - epoch_us(start_date_time)) / 1e6"
-            judged = f"""
+            self.judged = f"""(
                 SELECT * FROM (
                   SELECT t.call_date, t.call_id, t.call_start_date_time, t.session_index,
                          if(t.stream_direction = 'callerToCallee', 'caller', 'callee') AS sender_side,
@@ -69,17 +67,20 @@ class DuckDB:
                          if(t.stream_direction = 'callerToCallee', m.caller_network_subnet, m.callee_network_subnet)
                            AS sender_network_subnet,
                          {self.RULES} AS poor
-                  FROM streams t JOIN media m USING ({", ".join(MEDIA)}) JOIN sessions s USING ({", ".join(SESSION)})
+                  FROM {self.table("streams")} t JOIN {self.table("media")} m USING ({", ".join(MEDIA)})
+                  JOIN {self.table("sessions")} s USING ({", ".join(SESSION)})
                   WHERE s.is_test IS NOT TRUE)
-                WHERE poor IS NOT NULL"""
-        self.db.execute(f"CREATE VIEW judged AS {judged}")
+                WHERE poor IS NOT NULL)"""
+
+    def table(self, name: str) -> str:
+        return f"read_parquet('{self.dataset}/{name}/**/*.parquet', hive_partitioning = true)"
 
     def rows(self, query: str, *given: str) -> list:
         return self.db.execute(query, given).fetchall()
 
     def subnets(self, user, call):
         return self.rows(
-            f"SELECT {self.day}, sender_network_subnet, count(*) FILTER (poor), count(*) FROM judged "
+            f"SELECT {self.day}, sender_network_subnet, count(*) FILTER (poor), count(*) FROM {self.judged} "
             "WHERE sender_network_subnet IS NOT NULL GROUP BY ALL"
         )
 
@@ -87,29 +88,31 @@ class DuckDB:
         return self.rows(f"""
             SELECT if(j.sender_side = 'caller', s.caller_name, s.callee_name) AS machine,
                    count(*) FILTER (poor) AS breached, count(*) AS counted
-            FROM judged j JOIN sessions s USING ({", ".join(SESSION)})
+            FROM {self.judged} j JOIN {self.table("sessions")} s USING ({", ".join(SESSION)})
             WHERE is_audio AND machine IS NOT NULL GROUP BY ALL HAVING counted >= {LEAST}
             ORDER BY breached / counted DESC, machine LIMIT 20""")
 
     def user(self, user, call):
         return self.rows(
-            f"SELECT call_id, epoch_us(start_date_time), round({self.duration} * 1e3)::BIGINT, type, organizer_id FROM calls "
-            f"SEMI JOIN (SELECT call_date, call_id FROM participants WHERE identity_id = ?) USING ({', '.join(CALL)})",
+            f"SELECT call_id, epoch_us(start_date_time), round({self.duration} * 1e3)::BIGINT, type, organizer_id "
+            f"FROM {self.table('calls')} SEMI JOIN (SELECT call_date, call_id FROM {self.table('participants')} "
+            f"WHERE identity_id = ?) USING ({', '.join(CALL)})",
             user,
         )
 
     def modalities(self, user, call):
         return self.rows(
             "SELECT c.type, array_to_string(c.modalities, '+'), count(*) FILTER (poor), count(*) "
-            f"FROM judged JOIN calls c USING ({', '.join(CALL)}) GROUP BY ALL"
+            f"FROM {self.judged} JOIN {self.table('calls')} c USING ({', '.join(CALL)}) GROUP BY ALL"
         )
 
     def codecs(self, user, call):
-        return self.rows("SELECT audio_codec, video_codec, count(*) FROM streams GROUP BY ALL")
+        return self.rows(f"SELECT audio_codec, video_codec, count(*) FROM {self.table('streams')} GROUP BY ALL")
 
     def call(self, user, call):
         return self.rows(
-            f"SELECT {', '.join(LEVELS)}, stream_direction, packet_utilization, audio_codec FROM streams WHERE call_id = ?",
+            f"SELECT {', '.join(LEVELS)}, stream_direction, packet_utilization, audio_codec "
+            f"FROM {self.table('streams')} WHERE call_id = ?",
             call,
         )
 
@@ -119,11 +122,10 @@ class Polars:
 
     def __init__(self, _threads: int, kind: str, dataset: str):
         of = pl.col
-        scan = lambda table: pl.scan_parquet(f"{dataset}/{table}/**/*.parquet", hive_partitioning=True)
-        self.tables = {table: scan(table) for table in TABLES}
+        self.dataset = dataset
         self.day = of("call_start_date_time").dt.date() if kind == "month" else of("call_date")
         self.duration = of("duration_seconds")
-        streams = self.tables["streams"]
+        streams = self.table("streams")
         if kind != "peers":
             self.judged = streams.filter(
                 of("quality").is_in(["good", "poor"]), of("session_is_test").ne_missing(True)
@@ -153,8 +155,8 @@ class Polars:
             .when(label.str.contains("video", literal=True)).then(frames)
         )  # fmt: skip
         self.judged = (
-            streams.join(self.tables["media"].drop("call_start_date_time", "session_id", "segment_id"), on=MEDIA)
-            .join(self.tables["sessions"].filter(of("is_test").ne_missing(True)).select(SESSION), on=SESSION)
+            streams.join(self.table("media").drop("call_start_date_time", "session_id", "segment_id"), on=MEDIA)
+            .join(self.table("sessions").filter(of("is_test").ne_missing(True)).select(SESSION), on=SESSION)
             .with_columns(
                 sender_side=pl.when(sends).then(pl.lit("caller")).otherwise(pl.lit("callee")),
                 sender_network_subnet=pl.when(sends).then("caller_network_subnet").otherwise("callee_network_subnet"),
@@ -164,6 +166,9 @@ class Polars:
             .filter(of("poor").is_not_null())
         )
 
+    def table(self, name: str) -> pl.LazyFrame:
+        return pl.scan_parquet(f"{self.dataset}/{name}/**/*.parquet", hive_partitioning=True)
+
     def counts(self, frame: pl.LazyFrame, **by) -> pl.LazyFrame:
         return frame.group_by(**by).agg(poor=pl.col("poor").sum(), judged=pl.len())
 
@@ -172,7 +177,7 @@ class Polars:
         return self.counts(self.judged.filter(subnet.is_not_null()), day=self.day, subnet=subnet)
 
     def machines(self, user, call):
-        named = self.tables["sessions"].select(*SESSION, "caller_name", "callee_name")
+        named = self.table("sessions").select(*SESSION, "caller_name", "callee_name")
         name = pl.when(pl.col("sender_side") == "caller").then("caller_name").otherwise("callee_name")
         audio = self.judged.filter("is_audio").select(*SESSION, "sender_side", "poor")
         return (
@@ -183,9 +188,9 @@ class Polars:
         )
 
     def user(self, user, call):
-        his = self.tables["participants"].filter(pl.col("identity_id") == user).select(CALL)
+        his = self.table("participants").filter(pl.col("identity_id") == user).select(CALL)
         return (
-            self.tables["calls"]
+            self.table("calls")
             .join(his, on=CALL, how="semi")
             .select(
                 "call_id",
@@ -197,22 +202,22 @@ class Polars:
         )
 
     def modalities(self, user, call):
-        calls = self.tables["calls"].select(*CALL, "type", "modalities")
+        calls = self.table("calls").select(*CALL, "type", "modalities")
         joined = self.judged.select(*CALL, "poor").join(calls, on=CALL)
         return self.counts(joined, type=pl.col("type"), modalities=pl.col("modalities").list.join("+"))
 
     def codecs(self, user, call):
-        return self.tables["streams"].group_by("audio_codec", "video_codec").len()
+        return self.table("streams").group_by("audio_codec", "video_codec").len()
 
     def call(self, user, call):
         wanted = [*LEVELS, "stream_direction", "packet_utilization", "audio_codec"]
-        return self.tables["streams"].filter(pl.col("call_id") == call).select(wanted)
+        return self.table("streams").filter(pl.col("call_id") == call).select(wanted)
 
 
 QUESTIONS = ["subnets", "machines", "user", "modalities", "codecs", "call"]
 
 
-def ask(engine, threads: int, kind: str, dataset: str, question: str, given: tuple) -> list:
+def ask(engine, threads: int, kind: str, dataset: str, question: str, given: list) -> list:
     answer = getattr(engine(threads, kind, dataset), question)(*given)
     return answer.collect().rows() if isinstance(answer, pl.LazyFrame) else answer
 
@@ -233,11 +238,13 @@ def main() -> None:
     engine, repeats, threads = {"duckdb": DuckDB, "polars": Polars}[name], int(repeats), int(threads)
     datasets = [dataset.split("=", 2) for dataset in datasets]
     first = DuckDB(threads, *datasets[0][1:])
-    given = (first.rows(USER)[0][0], first.rows(CALL_ID)[0][0])
+    given = [first.rows(query.format(first.table(table)))[0][0] for query, table in ((USER, "participants"), (CALL_ID, "streams"))]
     del first
     found = {dataset: {question: {"wall": [], "cpu": []} for question in QUESTIONS} for dataset, _, _ in datasets}
     for repeat in range(repeats + 1 if repeats > 1 else 1):
-        for dataset, kind, path in datasets:
+        # No dataset always comes first.
+        turn = repeat % len(datasets)
+        for dataset, kind, path in datasets[turn:] + datasets[:turn]:
             for question in QUESTIONS:
                 before, cpu, begun = read(), time.process_time(), time.perf_counter()
                 rows = ask(engine, threads, kind, path, question, given)

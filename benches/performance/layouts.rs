@@ -1,5 +1,6 @@
 //! What other ways to write the same rows would give those who ask.
 
+use crate::Settings;
 use crate::corpus;
 use crate::engine::{self, ZSTD_LEVEL};
 use crate::peers::{self, Peers};
@@ -56,17 +57,18 @@ const KEYS: [&str; 6] =
 const OURS: &str = "as callrec writes";
 
 pub struct Layouts {
-    dates: Queries,
-    one_date: Queries,
-    records: u64,
+    /// With the records of each.
+    dates: (Queries, u64),
+    one_date: (Queries, u64),
 }
 
 /// The questions to the program's files and to the same rows written otherwise: on all dates, and on one.
-pub fn measure(peers: &Peers, kept: &Path, records: u64, work: &Path, repeats: usize) -> Layouts {
+pub fn measure(peers: &Peers, kept: &Path, settings: &Settings, work: &Path, repeats: usize) -> Layouts {
     let ours = peers::kept(kept, peers.taken[0].name);
     let of_dates = |change| !matches!(change, Change::RowGroups(_));
     let dates = asked(&ours, &work.join("layouts"), repeats, of_dates);
     let input = work.join("one_date.ndjson");
+    let records = settings.records * if settings.large { 5 } else { 1 };
     eprintln!("generating {records} records on one date");
     let one = corpus::on_dates(&input, records, 1);
     let ours = work.join("one_date");
@@ -74,7 +76,7 @@ pub fn measure(peers: &Peers, kept: &Path, records: u64, work: &Path, repeats: u
     std::fs::remove_file(input).unwrap();
     let one_date = asked(&ours, &work.join("layouts"), repeats, |change| change != Change::ByMonth);
     std::fs::remove_dir_all(ours).unwrap();
-    Layouts { dates, one_date, records }
+    Layouts { dates: (dates, settings.records), one_date: (one_date, records) }
 }
 
 fn asked(ours: &Path, work: &Path, repeats: usize, wanted: impl Fn(Change) -> bool) -> Queries {
@@ -206,9 +208,9 @@ fn properties(change: Change, schema: &Schema, identity: Option<&str>, hash: &st
 
 impl Layouts {
     pub fn report(&self, out: &mut String) {
-        writeln!(out, "{}", ABOUT.replace("REPEATS", &self.dates.repeats().to_string())).unwrap();
-        for (of, queries) in [("25 dates", &self.dates), ("one date", &self.one_date)] {
-            writeln!(out, "{} records on {of}:\n", self.records).unwrap();
+        writeln!(out, "{}", ABOUT.replace("REPEATS", &self.dates.0.repeats().to_string())).unwrap();
+        for (of, (queries, records)) in [("25 dates", &self.dates), ("one date", &self.one_date)] {
+            writeln!(out, "{records} records on {of}:\n").unwrap();
             queries.tables(out);
             writeln!(out, "{}\n", less(queries)).unwrap();
         }

@@ -5,9 +5,9 @@
 //! | variable | default | |
 //! |---|---|---|
 //! | `CALLREC_BENCH_RECORDS` | 20000 | records of the corpus |
-//! | `CALLREC_BENCH_ROUNDS` | 5 | rounds of callrec, DuckDB, Polars, pyarrow, and of the questions; of the floor and the passes at most 5 |
+//! | `CALLREC_BENCH_ROUNDS` | 5 | rounds of callrec, DuckDB, Polars, pyarrow; of the questions three times as many; of the floor and the passes at most 5 |
 //! | `CALLREC_BENCH_SLOW_ROUNDS` | 1 | rounds of pandas, Spark and dlt; 0 leaves them and their files out |
-//! | `CALLREC_BENCH_LARGE` | 1 | 0 leaves out ten times the records (10 GB of JSON) |
+//! | `CALLREC_BENCH_LARGE` | 1 | 0 leaves out ten times the records (10 GB of JSON), and five times on one date for the questions |
 //! | `CALLREC_BENCH_SECTIONS` | peers,queries,floor,growth,memory | what is run |
 //! | `CALLREC_BENCH_KEEP` | | a directory where one output of every peer is kept |
 //! | `CALLREC_BENCH_DOCS` | docs | where performance.md and its plots are written |
@@ -92,13 +92,16 @@ fn main() {
         let rounds = peers::Rounds {
             fast: if once { 0 } else { settings.rounds },
             slow: if once { settings.slow_rounds.min(1) } else { settings.slow_rounds },
+            all: !once,
         };
         let kept = work.join("kept");
         let keep = settings.keep.as_deref().or_else(|| settings.has("queries").then_some(&*kept));
         let measured = peers::measure(&corpus, work, &rounds, keep);
         if let Some(keep) = keep.filter(|_| settings.has("queries")) {
-            report.queries = Some(queries::measure(&measured, keep, settings.rounds));
-            report.layouts = Some(layouts::measure(&measured, keep, settings.records, work, settings.rounds));
+            // What takes milliseconds is asked more often.
+            let repeats = settings.rounds * 3;
+            report.queries = Some(queries::measure(&measured, keep, repeats));
+            report.layouts = Some(layouts::measure(&measured, keep, &settings, work, repeats));
         }
         std::fs::remove_dir_all(&kept).ok();
         report.peers = (!once).then_some(measured);

@@ -77,6 +77,8 @@ pub struct Peers {
 pub struct Rounds {
     pub fast: usize,
     pub slow: usize,
+    /// Or only those whose files can be asked beside callrec's.
+    pub all: bool,
 }
 
 fn command(peer: &Peer, corpus: &Corpus, output: &Path, schema: &Path, threads: usize) -> Vec<OsString> {
@@ -131,7 +133,8 @@ pub fn measure(corpus: &Corpus, work: &Path, rounds: &Rounds, keep: Option<&Path
         })
         .collect();
     let turn = |peer: &Peer, taken: &mut Taken, counts: bool| {
-        if taken.failed.is_some() {
+        let is_asked = peer.script != CHILD && peer.script != "dlt_peer.py";
+        if taken.failed.is_some() || !(rounds.all || is_asked) {
             return;
         }
         let output = work.join("peer");
