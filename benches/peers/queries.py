@@ -5,8 +5,9 @@ usage: queries.py duckdb|polars REPEATS THREADS NAME=KIND=DATASET…
 The kind of a dataset says what a question may use: `all` columns, `peers` for those
 that come straight from the record, or `month`: all, of files that lie by month in
 folders named by its first day. Every repeat asks every dataset every question once,
-on a new connection; the first repeat is not counted unless it is the only one.
-Prints JSON: by dataset and question the seconds, the bytes read and the answer.
+on a new connection; before the first comes one that is not counted, unless there is
+one alone. Prints JSON: by dataset and question the seconds, the bytes read and the
+answer.
 """
 
 import json
@@ -238,7 +239,8 @@ def main() -> None:
     engine, repeats, threads = {"duckdb": DuckDB, "polars": Polars}[name], int(repeats), int(threads)
     datasets = [dataset.split("=", 2) for dataset in datasets]
     first = DuckDB(threads, *datasets[0][1:])
-    given = [first.rows(query.format(first.table(table)))[0][0] for query, table in ((USER, "participants"), (CALL_ID, "streams"))]
+    one = lambda query, table: first.rows(query.format(first.table(table)))[0][0]
+    given = [one(USER, "participants"), one(CALL_ID, "streams")]
     del first
     found = {dataset: {question: {"wall": [], "cpu": []} for question in QUESTIONS} for dataset, _, _ in datasets}
     for repeat in range(repeats + 1 if repeats > 1 else 1):
