@@ -50,6 +50,8 @@ pub struct Queries {
     found: Vec<Found>,
     /// MiB of each engine on each layout, where it was measured.
     peaks: Vec<Vec<f64>>,
+    /// Neighbours whose files are not there.
+    missing: Vec<&'static str>,
 }
 
 fn command(engine: &str, repeats: usize, layouts: &[&Layout]) -> Vec<OsString> {
@@ -84,7 +86,7 @@ pub fn ask(layouts: Vec<Layout>, repeats: usize, with_peaks: bool) -> Queries {
         Vec::new()
     };
     let sizes = layouts.iter().map(|layout| asked_of(&layout.path)).collect();
-    let queries = Queries { layouts, sizes, found, peaks };
+    let queries = Queries { layouts, sizes, found, peaks, missing: Vec::new() };
     queries.compare();
     queries
 }
@@ -108,7 +110,9 @@ pub fn measure(peers: &Peers, kept: &Path, repeats: usize) -> Queries {
     for taken in peers.taken[2..].iter().filter(|taken| taken.has_same_columns()) {
         layouts.push(Layout { name: taken.name.to_owned(), kind: "peers", path: peers::kept(kept, taken.name) });
     }
-    ask(layouts, repeats, true)
+    let is_missing = |name: &&str| *name != "dlt" && layouts.iter().all(|layout| layout.name != *name);
+    let missing = peers.taken[2..].iter().map(|taken| taken.name).filter(is_missing).collect();
+    Queries { missing, ..ask(layouts, repeats, true) }
 }
 
 impl Queries {
@@ -194,6 +198,9 @@ impl Queries {
         }
         writeln!(out, "\n{}", ABOUT.replace("REPEATS", &self.repeats().to_string())).unwrap();
         self.tables(out);
+        if !self.missing.is_empty() {
+            writeln!(out, "**Not asked**, as there were no files of theirs: {}.\n", self.missing.join(", ")).unwrap();
+        }
     }
 
     pub fn repeats(&self) -> usize {
