@@ -1,9 +1,10 @@
 //! The parts of the program that the bench calls: all of them here.
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use callrec::dataset::convert;
 use callrec::dataset::order::{self, Entry};
-use callrec::dataset::parquet::PartWriter;
+use callrec::dataset::parquet::{self, PartWriter};
 use callrec::dataset::tables::Tables;
 use callrec::files::Modes;
 use callrec::flatten;
@@ -11,6 +12,8 @@ use callrec::schema::{Catalogue, Source};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+/// The rows that a writer of the program is fed at a time.
+pub use callrec::dataset::parquet::SLICE;
 /// The level of the program's own files, which the neighbours are given too.
 pub use callrec::dataset::format::ZSTD_LEVEL;
 
@@ -74,6 +77,18 @@ pub fn encode(input: &Path, output: &Path, mut timed: impl FnMut(&mut dyn FnMut(
     })
     .unwrap();
     write(&mut waiting);
+}
+
+/// The schema of a table and the version that its files name.
+pub fn schema(table: &str) -> (SchemaRef, &'static str) {
+    let tables = Tables::new(Catalogue::embedded()).unwrap();
+    let at = tables.catalogue.tables.iter().position(|other| other.name == table).unwrap();
+    (tables.schemas[at].clone(), &Catalogue::embedded().hash)
+}
+
+/// The rows of a file of the program, in slices.
+pub fn read(path: &Path) -> impl Iterator<Item = RecordBatch> {
+    parquet::read(path).unwrap().map(Result::unwrap)
 }
 
 fn index(input: &Path) -> Vec<Entry> {

@@ -77,6 +77,8 @@ pub struct Peers {
 pub struct Rounds {
     pub fast: usize,
     pub slow: usize,
+    /// Or only those whose files can be asked beside callrec's.
+    pub all: bool,
 }
 
 fn command(peer: &Peer, corpus: &Corpus, output: &Path, schema: &Path, threads: usize) -> Vec<OsString> {
@@ -131,7 +133,8 @@ pub fn measure(corpus: &Corpus, work: &Path, rounds: &Rounds, keep: Option<&Path
         })
         .collect();
     let turn = |peer: &Peer, taken: &mut Taken, counts: bool| {
-        if taken.failed.is_some() {
+        let is_asked = peer.script != CHILD && peer.script != "dlt_peer.py";
+        if taken.failed.is_some() || !(rounds.all || is_asked) {
             return;
         }
         let output = work.join("peer");
@@ -149,9 +152,9 @@ pub fn measure(corpus: &Corpus, work: &Path, rounds: &Rounds, keep: Option<&Path
             taken.size = process::size(&output);
             taken.content = Some(content(&output));
             if let Some(keep) = keep {
-                let kept = keep.join(peer.name.replace([' ', ',', '\''], "_"));
                 std::fs::create_dir_all(keep).unwrap();
-                let moved = Command::new("cp").arg("-r").arg(&output).arg(kept).status().unwrap();
+                std::fs::remove_dir_all(kept(keep, peer.name)).ok();
+                let moved = Command::new("cp").arg("-r").arg(&output).arg(kept(keep, peer.name)).status().unwrap();
                 assert!(moved.success());
             }
         }
@@ -173,6 +176,11 @@ pub fn measure(corpus: &Corpus, work: &Path, rounds: &Rounds, keep: Option<&Path
         }
     }
     Peers { taken: all, rounds: rounds.fast, slow_rounds: rounds.slow }
+}
+
+/// Where the output of a peer is kept.
+pub fn kept(keep: &Path, name: &str) -> PathBuf {
+    keep.join(name.replace([' ', ',', '\''], "_"))
 }
 
 fn has_java() -> bool {

@@ -5,15 +5,22 @@ use crate::corpus::{Corpus, SEED};
 use crate::engine;
 use crate::floor::Floor;
 use crate::growth::{Growth, Point};
+use crate::layouts::Layouts;
 use crate::peers::{self, Peers, Taken};
 use crate::process::{self, Run};
+use crate::queries::Queries;
 use serde::Serialize;
 use std::fmt::Write;
 use std::process::Command;
 
+/// What can be run, in the order of the text.
+pub const SECTIONS: [&str; 5] = ["peers", "queries", "floor", "growth", "memory"];
+
 #[derive(Default)]
 pub struct Report {
     pub peers: Option<Peers>,
+    pub queries: Option<Queries>,
+    pub layouts: Option<Layouts>,
     pub floor: Option<Floor>,
     pub growth: Option<Growth>,
     pub passes: String,
@@ -116,6 +123,12 @@ impl Report {
             writeln!(out, "![Wall time, CPU time, peak memory and output size of all](performance/peers.svg)\n")
                 .unwrap();
         }
+        if let Some(queries) = &self.queries {
+            queries.report(&mut out);
+        }
+        if let Some(layouts) = &self.layouts {
+            layouts.report(&mut out);
+        }
         if let Some(floor) = &self.floor {
             floor.report(&mut out, corpus, settings.rounds.min(5));
         }
@@ -125,8 +138,7 @@ impl Report {
                 .unwrap();
         }
         out.push_str(&self.passes);
-        let missing: Vec<&str> =
-            ["peers", "floor", "growth", "memory"].into_iter().filter(|section| !settings.has(section)).collect();
+        let missing: Vec<&str> = SECTIONS.into_iter().filter(|section| !settings.has(section)).collect();
         if !missing.is_empty() {
             writeln!(out, "**Not run this time**: {}.\n", missing.join(", ")).unwrap();
         }
