@@ -1,21 +1,21 @@
 //! The parts of the program that the bench calls: all of them here.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use callrec::dataset::convert;
 use callrec::dataset::order::{self, Entry};
-use callrec::dataset::parquet::{self, PartWriter};
+use callrec::dataset::parquet;
 use callrec::dataset::tables::Tables;
-use callrec::files::Modes;
 use callrec::flatten;
 use callrec::schema::{Catalogue, Source};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::sync::Arc;
 
-/// The rows that a writer of the program is fed at a time.
-pub use callrec::dataset::parquet::SLICE;
+pub use callrec::dataset::format::Format;
 /// The level of the program's own files, which the neighbours are given too.
 pub use callrec::dataset::format::ZSTD_LEVEL;
+pub use callrec::dataset::parquet::PartWriter;
+pub use callrec::files::Modes;
 
 /// Columns that the core cannot do without, though the neighbours have none of them.
 const NEEDED: [&str; 3] = ["identity_kind", "identity_source", "endpoint_kind"];
@@ -79,11 +79,11 @@ pub fn encode(input: &Path, output: &Path, mut timed: impl FnMut(&mut dyn FnMut(
     write(&mut waiting);
 }
 
-/// The schema of a table and the version that its files name.
-pub fn schema(table: &str) -> (SchemaRef, &'static str) {
+/// How the program writes a table.
+pub fn format(table: &str) -> Arc<Format> {
     let tables = Tables::new(Catalogue::embedded()).unwrap();
     let at = tables.catalogue.tables.iter().position(|other| other.name == table).unwrap();
-    (tables.schemas[at].clone(), &Catalogue::embedded().hash)
+    tables.formats[at].clone()
 }
 
 /// The rows of a file of the program, in slices.

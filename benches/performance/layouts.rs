@@ -2,17 +2,15 @@
 
 use crate::Settings;
 use crate::corpus;
-use crate::engine::{self, ZSTD_LEVEL};
+use crate::engine::{self, Format, Modes, PartWriter};
 use crate::peers::{self, Peers};
 use crate::process;
 use crate::queries::{self, Layout, Queries, TABLES};
 use arrow::array::RecordBatch;
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::Schema;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::EnabledStatistics;
 use parquet::schema::types::ColumnPath;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -28,21 +26,22 @@ enum Change {
     ByIdentity,
     ByMonth,
     NoBloom,
-    IdentityBloom,
+    BloomEverywhere,
     NoPageIndex,
-    PlainFloats,
+    Dictionaries,
     BareFooter,
 }
 
-const CHANGES: [(&str, Change); 9] = [
-    ("row groups of 3 MiB", Change::RowGroups(Some(3 << 20))),
+const CHANGES: [(&str, Change); 10] = [
+    ("row groups of 2 MiB", Change::RowGroups(Some(2 << 20))),
+    ("row groups of 64 MiB", Change::RowGroups(Some(64 << 20))),
     ("one row group a file", Change::RowGroups(None)),
     ("rows by identity", Change::ByIdentity),
     ("a file a month", Change::ByMonth),
     ("no bloom filters", Change::NoBloom),
-    ("bloom filters of identities too", Change::IdentityBloom),
+    ("bloom filters in all tables", Change::BloomEverywhere),
     ("no page index", Change::NoPageIndex),
-    ("no dictionaries of floats", Change::PlainFloats),
+    ("dictionaries of all columns", Change::Dictionaries),
     ("footers without descriptions", Change::BareFooter),
 ];
 /// The identity that the rows of a table are about; `media` has none.
@@ -120,7 +119,7 @@ fn parts(table: &Path) -> Vec<(PathBuf, String)> {
 
 fn rewrite(change: Change, from: &Path, to: &Path) {
     for table in TABLES {
-        let (schema, hash) = engine::schema(table);
+        let format = engine::format(table);
         let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
         for (path, folder) in parts(&from.join(table)) {
             let folder = match change {
@@ -133,77 +132,63 @@ fn rewrite(change: Change, from: &Path, to: &Path) {
         for (folder, paths) in files {
             let folder = to.join(table).join(folder);
             std::fs::create_dir_all(&folder).unwrap();
-            write(change, table, &schema, hash, &paths, &folder.join(paths[0].file_name().unwrap()));
+            write(change, table, &format, &paths, &folder.join(paths[0].file_name().unwrap()));
         }
     }
 }
 
-fn write(change: Change, table: &str, schema: &SchemaRef, hash: &str, from: &[PathBuf], to: &Path) {
+fn write(change: Change, table: &str, format: &Format, from: &[PathBuf], to: &Path) {
     let identity = IDENTITIES.iter().find(|(of, _)| *of == table).map(|(_, column)| *column);
-    let schema = if change == Change::BareFooter { bare(schema) } else { schema.clone() };
-    let properties = properties(change, &schema, identity, hash);
-    let mut writer =
-        ArrowWriter::try_new(std::fs::File::create(to).unwrap(), schema.clone(), Some(properties)).unwrap();
+    let identity = identity.filter(|_| change == Change::ByIdentity);
+    let format = changed(change, format, identity.is_some());
+    let schema = &format.schema;
     let batches = from.iter().flat_map(|path| engine::read(path));
-    let batches = batches.map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).unwrap());
-    match identity {
-        Some(identity) if change == Change::ByIdentity => {
-            let whole = concat_batches(&schema, &batches.collect::<Vec<_>>()).unwrap();
-            let columns = [identity].into_iter().chain(KEYS).filter_map(|name| whole.column_by_name(name));
-            let columns: Vec<_> = columns.map(|values| SortColumn { values: values.clone(), options: None }).collect();
-            let sorted = take_record_batch(&whole, &lexsort_to_indices(&columns, None).unwrap()).unwrap();
-            for begin in (0..sorted.num_rows()).step_by(engine::SLICE) {
-                writer.write(&sorted.slice(begin, engine::SLICE.min(sorted.num_rows() - begin))).unwrap();
-            }
-        }
-        _ => batches.for_each(|batch| writer.write(&batch).unwrap()),
+    let mut batches: Vec<_> =
+        batches.map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).unwrap()).collect();
+    if let Some(identity) = identity {
+        let whole = concat_batches(schema, &batches).unwrap();
+        let columns = [identity].into_iter().chain(KEYS).filter_map(|name| whole.column_by_name(name));
+        let columns: Vec<_> = columns.map(|values| SortColumn { values: values.clone(), options: None }).collect();
+        batches = vec![take_record_batch(&whole, &lexsort_to_indices(&columns, None).unwrap()).unwrap()];
     }
-    writer.close().unwrap();
+    if change == Change::Dictionaries {
+        let file = std::fs::File::create(to).unwrap();
+        let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(format.properties)).unwrap();
+        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.close().unwrap();
+    } else {
+        let mut writer = PartWriter::create(to, &Arc::new(format), Modes::shared(0o640)).unwrap();
+        batches.into_iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.finish().unwrap();
+    }
 }
 
-/// Without the metadata of the columns.
-fn bare(schema: &SchemaRef) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default()));
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-}
-
-/// Those of src/dataset/parquet.rs but for the change.
-fn properties(change: Change, schema: &Schema, identity: Option<&str>, hash: &str) -> WriterProperties {
-    let version = KeyValue::new("callrec.schema_version".to_owned(), hash.to_owned());
-    let bytes = if let Change::RowGroups(bytes) = change { bytes } else { Some(24 << 20) };
-    let statistics = if change == Change::NoPageIndex { EnabledStatistics::Chunk } else { EnabledStatistics::Page };
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("callrec ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).unwrap()))
-        .set_statistics_enabled(statistics)
-        .set_max_row_group_row_count(Some(1 << 20))
-        .set_max_row_group_bytes(bytes)
-        .set_key_value_metadata(Some(vec![version]));
-    if change == Change::NoPageIndex {
-        builder = builder.set_offset_index_disabled(true);
-    }
-    if identity.is_none() || change != Change::ByIdentity {
-        let sorting = KEYS[..2].iter().map(|name| SortingColumn {
-            column_idx: i32::try_from(schema.index_of(name).unwrap()).unwrap(),
-            descending: false,
-            nulls_first: false,
-        });
-        builder = builder.set_sorting_columns(Some(sorting.collect()));
-    }
-    let filtered = identity.filter(|_| change == Change::IdentityBloom);
-    for column in ["call_id"].into_iter().chain(filtered).filter(|_| change != Change::NoBloom) {
-        let column = ColumnPath::from(column);
-        builder = builder
-            .set_column_bloom_filter_enabled(column.clone(), true)
-            .set_column_bloom_filter_fpp(column.clone(), 1e-6)
-            .set_column_bloom_filter_max_ndv(column, 1 << 17);
-    }
-    for field in schema.fields().iter().filter(|field| *field.data_type() == DataType::Float64) {
-        if change == Change::PlainFloats {
-            builder = builder.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
+fn changed(change: Change, format: &Format, is_sorted_otherwise: bool) -> Format {
+    let (mut schema, mut builder) = (format.schema.clone(), format.properties.clone().into_builder());
+    let call_id = ColumnPath::from("call_id");
+    builder = match change {
+        Change::RowGroups(bytes) => {
+            builder.set_max_row_group_bytes(bytes).set_max_row_group_row_count(bytes.map(|_| 1 << 20))
         }
+        Change::NoBloom => builder.set_column_bloom_filter_enabled(call_id, false),
+        Change::BloomEverywhere => builder
+            .set_column_bloom_filter_enabled(call_id.clone(), true)
+            .set_column_bloom_filter_fpp(call_id.clone(), 1e-6)
+            .set_column_bloom_filter_max_ndv(call_id, 1 << 17),
+        Change::NoPageIndex => builder.set_statistics_enabled(EnabledStatistics::Chunk).set_offset_index_disabled(true),
+        // The bytes of a group are encoded ones where the Parquet library ends it.
+        Change::Dictionaries => builder.set_max_row_group_bytes(Some(8 << 20)),
+        Change::BareFooter => {
+            let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default()));
+            schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            builder
+        }
+        _ => builder,
+    };
+    if is_sorted_otherwise {
+        builder = builder.set_sorting_columns(None);
     }
-    builder.build()
+    Format { schema, properties: builder.build() }
 }
 
 impl Layouts {
@@ -241,9 +226,9 @@ fn less(queries: &Queries) -> String {
 const ABOUT: &str = "\
 ## The same rows written otherwise
 
-The same questions to the same rows, with one thing changed in how they are written: callrec writes row groups of at
-most 24 MiB, rows by the start of the call and its id, a file a date, bloom filters of `call_id`, a page index,
-dictionaries of all columns, and the description of each column in the footer. The bench first writes the files as
+The same questions to the same rows, with one thing changed in how they are written: callrec writes row groups of 16 MiB
+in memory or 131,072 rows, rows by the start of the call and its id, a file a date, bloom filters of `call_id` in `calls`,
+a page index, dictionaries where values repeat, and the description of each column in the footer. The bench first writes the files as
 callrec does and ends if one byte differs. Rows by identity: `calls` by organizer, `participants` by identity,
 `sessions` by caller, `streams` by sender. A file a month: the questions get the day from `call_start_date_time`.
 REPEATS repeats as above. A choice of callrec's is a poor one if another is named below the tables for both, the files of

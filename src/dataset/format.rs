@@ -12,10 +12,10 @@ use parquet::schema::types::ColumnPath;
 /// How hard pages are compressed.
 pub const ZSTD_LEVEL: i32 = 3;
 /// Readers share a file out to threads by row group: rows after which one ends.
-pub const ROW_GROUP_ROWS: usize = 1 << 17;
+const ROW_GROUP_ROWS: usize = 1 << 17;
 /// Arrow bytes of a row group in memory, after which it ends. All tables of a date
 /// are written at once.
-pub const ROW_GROUP_BYTES: usize = 16 << 20;
+const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Bytes of a text that bounds those of a page or row group.
 const LONGEST_BOUND: usize = 16;
 const FALSE_POSITIVES: f64 = 1e-6;
@@ -28,7 +28,8 @@ const SORT: [&str; 2] = ["call_start_date_time", "call_id"];
 pub struct Format {
     /// The columns.
     pub schema: SchemaRef,
-    /// What the Parquet writer is told, but for what the rows say.
+    /// What the Parquet writer is told, but for what the rows say. The bytes of a
+    /// row group are those of its Arrow arrays.
     pub properties: WriterProperties,
 }
 
@@ -43,6 +44,8 @@ impl Format {
         let mut builder = WriterProperties::builder()
             .set_created_by(concat!("callrec ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_statistics_truncate_length(Some(LONGEST_BOUND))
             .set_column_index_truncate_length(Some(LONGEST_BOUND))

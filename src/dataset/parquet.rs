@@ -4,8 +4,8 @@
 //! exactly [`SLICE`], counted from the first row, whatever produced them.
 
 use super::encoding;
-use super::format::{Format, ROW_GROUP_BYTES, ROW_GROUP_ROWS};
-use crate::arrow::array::{Array, RecordBatch};
+use super::format::Format;
+use crate::arrow::array::{Array, AsArray, RecordBatch};
 use crate::arrow::compute::BatchCoalescer;
 use crate::error::{Class, Error, Result};
 use crate::files::{self, Modes};
@@ -75,9 +75,12 @@ impl PartWriter {
 
     fn take_slices(&mut self) -> Result<()> {
         while let Some(slice) = self.slices.next_completed_batch() {
-            self.group_bytes += bytes(&slice);
+            self.group_bytes += slice.columns().iter().map(|column| bytes(column)).sum::<usize>();
             self.group.push(slice);
-            if self.group_bytes >= ROW_GROUP_BYTES || self.group.len() * SLICE >= ROW_GROUP_ROWS {
+            let most = &self.format.properties;
+            if most.max_row_group_bytes().is_some_and(|most| self.group_bytes >= most)
+                || most.max_row_group_row_count().is_some_and(|most| self.group.len() * SLICE >= most)
+            {
                 self.write_group().map_err(|e| failed("write", &self.path, e))?;
             }
         }
@@ -142,9 +145,22 @@ fn begin(
     ArrowWriter::try_new(file.try_clone()?, format.schema.clone(), Some(properties))?.into_serialized_writer()
 }
 
-/// Bytes of the rows, whatever was set aside for more: the same for the same rows.
-fn bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+/// Bytes of the values: the same for the same rows, whatever made the array.
+fn bytes(array: &dyn Array) -> usize {
+    let within = |offsets: &[i32]| {
+        let at = |end: Option<&i32>| end.and_then(|&end| usize::try_from(end).ok()).unwrap_or(0);
+        (at(offsets.first()), at(offsets.last()))
+    };
+    let values = if let Some(texts) = array.as_string_opt::<i32>() {
+        let (begin, end) = within(texts.value_offsets());
+        end - begin
+    } else if let Some(lists) = array.as_list_opt::<i32>() {
+        let (begin, end) = within(lists.value_offsets());
+        bytes(&lists.values().slice(begin, end - begin))
+    } else {
+        0
+    };
+    values + array.len() * array.data_type().primitive_width().unwrap_or(size_of::<i32>())
 }
 
 /// A file that is whole and not synced.
