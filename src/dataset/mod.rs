@@ -8,19 +8,25 @@
 
 pub mod commit;
 pub mod convert;
+pub mod dated;
+pub mod inputs;
 pub mod layout;
 pub mod ledger;
+pub mod lines;
 pub mod lookup;
 pub mod maintain;
 pub mod merge;
 pub mod order;
+pub mod others;
 pub mod parquet;
 pub mod parts;
+pub mod pool;
 pub mod prepare;
 pub mod publish;
 pub mod purge;
 pub mod rebuild;
 pub mod release;
+pub mod sort;
 pub mod stage;
 pub mod tables;
 
