@@ -197,3 +197,111 @@ fn whole_letters(bytes: &[u8]) -> &[u8] {
         _ => bytes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::PRIVATE;
+    use crate::schema::Catalogue;
+    use crate::simulator::generator::{self, Shape};
+    use std::io::Write;
+
+    fn record(index: u64) -> String {
+        generator::record(7, index, DateTime::UNIX_EPOCH, Shape { max_sessions: 3, misfits: true }).json
+    }
+
+    /// All files below a directory with their digests.
+    fn tree(root: &Path) -> BTreeMap<PathBuf, Option<(u64, String)>> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for path in files::list(&folder).unwrap() {
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.insert(path.strip_prefix(root).unwrap().to_owned(), files::digest(&path).unwrap());
+                }
+            }
+        }
+        found
+    }
+
+    fn converted(
+        inputs: &[PathBuf],
+        home: &Path,
+        plan: &Plan,
+    ) -> (BTreeMap<PathBuf, Option<(u64, String)>>, Converted) {
+        let tables = Tables::new(Catalogue::embedded()).unwrap();
+        let staged = home.join("tables");
+        files::create_directory(&staged, PRIVATE).unwrap();
+        let converted = write(inputs, &staged, &home.join("unpacked"), &tables, PRIVATE, plan).unwrap();
+        (tree(&staged), converted)
+    }
+
+    #[test]
+    fn small_pieces_and_runs_on_the_disk_change_no_byte() {
+        let home = tempfile::tempdir().unwrap();
+        let mut lines: Vec<String> = (0..60).map(record).collect();
+        lines.extend((0..60).step_by(7).map(record));
+        lines[12] = "no json".into();
+        // Its head is whole: it is refused when it is flattened.
+        lines[40] = format!("{},,", &lines[40][..lines[40].len() - 1]);
+        lines.push(lines[3].replacen("\"version\":", "\"version\":9", 1));
+        let write = |name: &str, bytes: &[u8]| {
+            let path = home.path().join(name);
+            files::write_atomically(&path, bytes, PRIVATE).unwrap();
+            path
+        };
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(lines[..30].join("\r\n").as_bytes()).unwrap();
+        let inputs = [
+            write("a.jsonl", format!("\u{feff}{}\n\n", lines[20..].join("\n")).as_bytes()),
+            write("b.ndjson.gz", &gzip.finish().unwrap()),
+            write("c.json", format!("[{}] {{\"value\":[{}]}} rest", lines[5], lines[6]).as_bytes()),
+        ];
+        let now = DateTime::UNIX_EPOCH;
+        let plan = |name: &str, lines, held_bytes, threads| Plan {
+            lines,
+            scratch: Scratch::with_bounds(home.path().join(name).join("index"), held_bytes, 3),
+            threads,
+            now,
+        };
+        let whole = plan("whole", Lines::default(), 1 << 30, 1);
+        let (expected, counts) = converted(&inputs, &home.path().join("whole"), &whole);
+        assert!(!home.path().join("whole/index").exists());
+        assert_eq!((counts.records, counts.quarantined), (50 + 30 + 3, 3), "{counts:?}");
+        let quarantine = files::read_if_there(&home.path().join("whole/tables/_callrec/quarantine/000001.jsonl"));
+        let quarantine = String::from_utf8(quarantine.unwrap().unwrap()).unwrap();
+        assert_eq!(quarantine.lines().count(), 3);
+        assert!(quarantine.lines().all(|line| line.contains("not-json")), "{quarantine}");
+        assert!(quarantine.starts_with("{\"item\":\"000001-1\"") && quarantine.contains("\"item\":\"000001-3\""));
+        for (name, threads, piece) in [("one", 1, 700), ("three", 3, 20_000)] {
+            let plan = plan(name, Lines::with_bounds(piece, 5000, 1 << 20), 500, threads);
+            let (found, counts_of) = converted(&inputs, &home.path().join(name), &plan);
+            assert_eq!(found, expected, "{name}");
+            assert_eq!(counts_of.exported, counts.exported);
+            let runs = home.path().join(name).join("index");
+            assert_eq!((runs.is_dir(), files::list(&runs).unwrap().len()), (true, 0), "runs were made and removed");
+        }
+    }
+
+    #[test]
+    fn of_a_record_that_is_too_large_the_quarantine_has_the_start_and_the_place() {
+        let home = tempfile::tempdir().unwrap();
+        let long = format!("{{\"xy\":\"{}\"}}", "ü".repeat(20_000));
+        let input = home.path().join("in.ndjson");
+        files::write_atomically(&input, format!("{}\n{long}\n{}", record(1), record(2)).as_bytes(), PRIVATE).unwrap();
+        let plan = Plan {
+            lines: Lines::with_bounds(4000, 100, 30_000),
+            scratch: Scratch::new(home.path().join("index")),
+            threads: 2,
+            now: DateTime::UNIX_EPOCH,
+        };
+        let (_, counts) = converted(std::slice::from_ref(&input), home.path(), &plan);
+        assert_eq!((counts.records, counts.exported, counts.quarantined), (3, 2, 1));
+        let (_, items) = quarantine::read(&home.path().join("tables/_callrec/quarantine")).unwrap().remove(0);
+        assert_eq!((items[0].reason.as_str(), items[0].offset), ("too-large", Some(record(1).len() as u64 + 1)));
+        let Content::Text(text) = &items[0].content else { panic!("no text") };
+        assert!(long.starts_with(text.as_str()) && text.len() == (16 << 10) - 1, "{}", text.len());
+    }
+}

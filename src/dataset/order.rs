@@ -316,3 +316,87 @@ impl<'a> Worker<'a> {
         Ok((self.flattener.flush()?, refused))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    /// Stands for the bytes of a record; some are the same.
+    fn content(entry: &Entry) -> u64 {
+        entry.offset % 3
+    }
+
+    fn greater(a: &Entry, b: &Entry) -> Result<bool> {
+        assert_eq!((a.head.version, a.length), (b.head.version, b.length), "only then are records read");
+        Ok(content(a) > content(b))
+    }
+
+    /// The latest of every call, with all of them in memory.
+    fn in_memory(entries: &[Entry]) -> Vec<Entry> {
+        let mut latest: HashMap<&str, &Entry> = HashMap::new();
+        for entry in entries {
+            let rank = |e: &Entry| (e.head.version, e.length, content(e));
+            let kept = latest.entry(&entry.head.call_id).or_insert(entry);
+            if rank(entry) > rank(kept) {
+                *kept = entry;
+            }
+        }
+        let mut latest: Vec<Entry> = latest.into_values().cloned().collect();
+        sort(&mut latest);
+        latest
+    }
+
+    prop_compose! {
+        fn entry()(id in 0_u8..12, version in -1_i64..3, start in -2_i64..9, length in 1_u64..3) -> Entry {
+            let head = Head { call_id: format!("{}{id}", "é".repeat(id.into())), version, start };
+            Entry { head, source: 0, offset: 0, length }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_external_sort_gives_what_a_sort_in_memory_gives(
+            mut entries in prop::collection::vec(entry(), 0..120), held in 1_usize..3000, at_once in 2_usize..5,
+        ) {
+            for (number, entry) in entries.iter_mut().enumerate() {
+                (entry.source, entry.offset) = (number / 40, number as u64 % 40);
+            }
+            let home = tempfile::tempdir().unwrap();
+            let scratch = Scratch::with_bounds(home.path(), held, at_once);
+            let mut sorter = Sorter::new(&scratch, "id");
+            // In which order they are pushed must not matter.
+            entries.iter().rev().try_for_each(|entry| sorter.push(ById(entry.clone()))).unwrap();
+            let sorted = latest(sorter, &scratch, greater, |_| true).unwrap();
+            let sorted: Vec<Entry> = sorted.map(|entry| entry.unwrap().0).collect();
+            prop_assert_eq!(sorted, in_memory(&entries));
+            prop_assert_eq!(files::list(home.path()).unwrap().len(), 0, "no run is left");
+        }
+
+        #[test]
+        fn chunks_hold_all_entries_and_one_group_each(entries in prop::collection::vec(entry(), 0..60)) {
+            let group = |entry: &Entry| entry.head.start / 3;
+            let chunks: Vec<_> = chunks(entries.iter().cloned().map(Ok), group).map(Result::unwrap).collect();
+            for (bytes, chunk) in &chunks {
+                prop_assert!(chunk.iter().all(|entry| group(entry) == group(&chunk[0])));
+                prop_assert_eq!(*bytes, chunk.iter().map(|entry| entry.length).sum::<u64>());
+            }
+            prop_assert!(chunks.windows(2).all(|pair| group(&pair[0].1[0]) != group(&pair[1].1[0])));
+            prop_assert_eq!(chunks.into_iter().flat_map(|(_, chunk)| chunk).collect::<Vec<_>>(), entries);
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_full_of_bytes_or_of_records() {
+        let head = Head { call_id: "a".into(), version: 1, start: 0 };
+        let lengths = |length, count| {
+            let entry = Entry { head: head.clone(), source: 0, offset: 0, length };
+            let entries = std::iter::repeat_n(entry, count).map(Ok);
+            chunks(entries, |_| ()).map(|chunk| chunk.unwrap().1.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(CHUNK_BYTES, 3), [1, 1, 1]);
+        assert_eq!(lengths(CHUNK_BYTES - 1, 3), [2, 1]);
+        assert_eq!(lengths(1, CHUNK_RECORDS + 1), [CHUNK_RECORDS, 1]);
+    }
+}

@@ -191,3 +191,89 @@ fn each_call(path: &Path, mut each: impl FnMut(u64, Option<i64>, &str) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+    use crate::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use crate::dataset::parquet::PartWriter;
+    use crate::files::PRIVATE;
+    use crate::raw::SegmentWriter;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    const DAY: i64 = 86_400_000_000;
+
+    fn date(day: i64) -> NaiveDate {
+        chrono::DateTime::from_timestamp_micros(day * DAY).unwrap().date_naive()
+    }
+
+    fn part(path: &Path, calls: &[(&str, Option<i64>)]) {
+        let starts = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let fields = vec![Field::new("call_id", DataType::Utf8, false), Field::new(START, starts, true)];
+        let schema = Arc::new(Schema::new(fields));
+        let ids: StringArray = calls.iter().map(|(id, _)| Some(*id)).collect();
+        let starts: TimestampMicrosecondArray = calls.iter().map(|(_, start)| *start).collect();
+        let columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(starts.with_timezone("UTC"))];
+        let mut writer = PartWriter::create(path, &schema, "", PRIVATE).unwrap();
+        writer.write(RecordBatch::try_new(schema, columns).unwrap()).unwrap();
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn calls_that_the_archive_has_under_any_date_are_no_others() {
+        for (held, at_once) in [(1 << 20, 64), (1, 2)] {
+            let home = tempfile::tempdir().unwrap();
+            let segment = home.path().join("000001.ndjson.zst");
+            let mut writer = SegmentWriter::create(&segment).unwrap();
+            for (id, day) in [("b", 1), ("a", 1), ("c", 2), ("old", 1)] {
+                let record = format!(r#"{{"id":"{id}","version":1,"startDateTime":"{}T00:00:00Z"}}"#, date(day));
+                writer.write(record.as_bytes()).unwrap();
+            }
+            // Its latest version stands under another date.
+            let record = format!(r#"{{"id":"old","version":2,"startDateTime":"{}T00:00:00Z"}}"#, date(2));
+            writer.write(record.as_bytes()).unwrap();
+            writer.finish().unwrap();
+            let scratch = Scratch::with_bounds(home.path().join("index"), held, at_once);
+            let archive = Dated::of_archive(std::slice::from_ref(&segment), None, &scratch).unwrap();
+            let ids = |day| archive.of(date(day)).unwrap().map(|e| e.unwrap().head.call_id).collect::<Vec<_>>();
+            assert_eq!(archive.dates().collect::<Vec<_>>(), [date(1), date(2)]);
+            assert_eq!(
+                (ids(1), ids(2), ids(3)),
+                (vec!["a".into(), "b".into()], vec!["c".into(), "old".into()], vec![])
+            );
+            assert_eq!(ids(1), ["a", "b"], "as often as it is asked for");
+
+            let (one, two) = (Some(DAY), Some(2 * DAY));
+            let cases: [(i64, &[_], Option<&[&str]>); 9] = [
+                (1, &[("a", one), ("a", one), ("b", one)], None),
+                (1, &[("a", one), ("c", one), ("old", one)], None),
+                (1, &[("a", one), ("x", one), ("x", one), ("y", two), ("old", two)], Some(&["a", "old"])),
+                (1, &[("b", one), ("a", one)], None),
+                (2, &[("a", one), ("c", two), ("y", two)], Some(&["a", "c"])),
+                (2, &[("c", None), ("b", None)], None),
+                (2, &[], None),
+                (3, &[("p", one), ("q", two)], Some(&[])),
+                (3, &[("p", None), ("a", None), ("q", None)], Some(&["a"])),
+            ];
+            let mut parts: Vec<(NaiveDate, PathBuf)> = Vec::new();
+            for (number, (day, calls, _)) in cases.iter().enumerate() {
+                let path = home.path().join(format!("{number}.parquet"));
+                part(&path, calls);
+                parts.push((date(*day), path));
+            }
+            let damaged = home.path().join("damaged.parquet");
+            crate::files::write_atomically(&damaged, &[7; 100], PRIVATE).unwrap();
+            parts.push((date(3), damaged.clone()));
+            let named = parts.iter().map(|(date, path)| (*date, path.as_path()));
+            let mut others = Others::find(named, &archive, &scratch).unwrap();
+            for (number, (_, calls, expected)) in cases.iter().enumerate() {
+                let found = others.archived_beside_others(number, &parts[number].1).unwrap();
+                let expected = expected.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect::<HashSet<_>>());
+                assert_eq!(found, expected, "{calls:?}");
+            }
+            assert_eq!(others.archived_beside_others(cases.len(), &damaged).unwrap(), None);
+        }
+    }
+}
