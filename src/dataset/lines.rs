@@ -47,7 +47,7 @@ pub struct Lines {
 
 impl Default for Lines {
     fn default() -> Self {
-        Self::with_bounds(4 << 20, 4 << 20, MAX_RECORD_BYTES)
+        Self::with_bounds(2 << 20, 4 << 20, MAX_RECORD_BYTES)
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
             format!("{a}\n{b}\n"),
             format!("{a}\n{b}"),
             format!("\u{feff}{a}\r\n\r\n\n  {b}  \r\n"),
-            format!("\u{feff}"),
+            "\u{feff}".into(),
             format!("{a}\n\u{feff}{b}\n"),
             format!("{a}\n{}\n{b}", "no json ".repeat(60)),
             format!("{a}\n{}\n{b}\n{a}", " ".repeat(300)),

@@ -46,7 +46,7 @@ impl Scratch {
     /// removes it.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self::with_bounds(directory, 6 << 20, 64)
+        Self::with_bounds(directory, 4 << 20, 64)
     }
 
     /// As [`Scratch::new`] with other bounds: bytes that a sort holds, and runs
