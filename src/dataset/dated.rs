@@ -1,7 +1,8 @@
 //! The archive's latest records, date by date, as often as they are asked for.
 
 use super::order::{self, ById, ByStart, Entry};
-use super::sort::{RunReader, RunWriter, Scratch, Sorter};
+use super::runs::{RunReader, RunWriter};
+use super::sort::{Scratch, Sorter};
 use crate::error::{Error, Result};
 use crate::flatten;
 use crate::raw;

@@ -26,6 +26,7 @@ pub mod publish;
 pub mod purge;
 pub mod rebuild;
 pub mod release;
+pub mod runs;
 pub mod sort;
 pub mod stage;
 pub mod tables;

@@ -4,7 +4,8 @@
 
 use super::pool::in_order;
 pub use super::pool::{Hold, Pool, pool};
-use super::sort::{Packed, Scratch, Sorted, Sorter, take};
+use super::runs::{Packed, take};
+use super::sort::{Scratch, Sorted, Sorter};
 use crate::arrow::array::RecordBatch;
 use crate::error::{Error, Result};
 use crate::files;

@@ -6,7 +6,8 @@
 
 use super::dated::Dated;
 use super::parquet;
-use super::sort::{Packed, Scratch, Sorted, Sorter, take};
+use super::runs::{Packed, take};
+use super::sort::{Scratch, Sorted, Sorter};
 use crate::arrow::array::{Array, AsArray};
 use crate::arrow::datatypes::TimestampMicrosecondType;
 use crate::error::{Error, Result};
