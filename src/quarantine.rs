@@ -4,9 +4,11 @@
 //! one JSON object a line.
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, PRIVATE};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// What an item was.
@@ -108,6 +110,67 @@ pub fn encode_named(items: &[Item]) -> Result<Vec<u8>> {
         bytes.push(b'\n');
     }
     Ok(bytes)
+}
+
+/// Writes the items of a commit one after the other: there may be many.
+pub struct Writer {
+    directory: PathBuf,
+    number: u64,
+    count: u64,
+    /// None as long as there is no item.
+    file: Option<BufWriter<File>>,
+}
+
+impl Writer {
+    /// For the items of commit `number`, in `directory`, which is made with the first.
+    #[must_use]
+    pub fn new(directory: &Path, number: u64) -> Self {
+        Self { directory: directory.to_owned(), number, count: 0, file: None }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join(file_name(self.number))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Names an item and appends it.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn push(&mut self, mut item: Item) -> Result<()> {
+        let path = self.path();
+        self.count += 1;
+        item.item = format!("{:06}-{}", self.number, self.count);
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                files::create_directory(&self.directory, PRIVATE)?;
+                none.insert(BufWriter::new(files::create_file(&path, PRIVATE)?))
+            }
+        };
+        serde_json::to_writer(&mut *file, &item)
+            .map_err(std::io::Error::from)
+            .and_then(|()| file.write_all(b"\n"))
+            .map_err(|e| Error::io("write", &path, e))
+    }
+
+    /// Ends the file, synced, and says how many items there are.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn finish(mut self) -> Result<u64> {
+        if let Some(mut file) = self.file.take() {
+            let synced = file.flush().and_then(|()| file.get_ref().sync_all());
+            synced.map_err(|e| Error::io("write", &self.path(), e))?;
+            files::sync_directory(&self.directory)?;
+        }
+        Ok(self.count)
+    }
 }
 
 /// All items with the file that each is in, oldest first.

@@ -67,8 +67,9 @@ pub fn encode(input: &Path, output: &Path, mut timed: impl FnMut(&mut dyn FnMut(
         std::fs::remove_dir_all(output).unwrap();
         std::fs::create_dir(output).unwrap();
     };
-    order::flatten(&entries, &sources, &tables.plan, &order::pool(2).unwrap(), Entry::date, |flattened| {
-        let of = entries[flattened.entries.start].date();
+    let entries = entries.into_iter().map(Ok);
+    order::flatten(entries, &sources, &tables.plan, &order::pool(2).unwrap(), Entry::date, |flattened| {
+        let of = flattened.entries[0].date();
         if date.replace(of).is_some_and(|before| before != of) {
             write(&mut waiting);
         }

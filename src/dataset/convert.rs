@@ -4,24 +4,25 @@
 //! `{"value": […]}`), lines (`.ndjson`, `.jsonl`) and both as `.gz` or `.zst`.
 //! The tables appear in one step in a directory that was absent or empty.
 
+use super::inputs::{self, Source};
 use super::layout::{self, Layout, STATE};
-use super::order::{self, Entry};
+use super::lines::Lines;
+use super::order::{self, ById, ByStart, Entry, SourceReader};
 use super::parquet::Written;
 use super::parts::{PartSet, Successive};
+use super::sort::{Scratch, Sorter};
 use super::tables::Tables;
 use crate::error::{Class, Error, Result};
-use crate::files::{self, Modes, PRIVATE};
-use crate::flatten::{self, Refused};
+use crate::files::{self, Modes};
+use crate::flatten::Refused;
 use crate::quarantine::{self, Content, Item, Kind};
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// The largest JSON document that is read as a whole.
-const MAX_DOCUMENT: u64 = 1 << 30;
+/// Of a record that is too large, as much goes to quarantine as of an answer of
+/// Graph that is.
+const START_OF_TOO_LARGE: u64 = 16 << 10;
 
 /// What was converted.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +69,8 @@ pub fn convert(
         .map_err(|e| Error::io("make a directory in", parent, e))?;
     let staged = work.path().join("tables");
     files::create_directory(&staged, modes)?;
-    let converted = write(inputs, &staged, &work.path().join("unpacked"), tables, modes, threads, now)?;
+    let plan = Plan { lines: Lines::default(), scratch: Scratch::new(work.path().join("index")), threads, now };
+    let converted = write(inputs, &staged, &work.path().join("unpacked"), tables, modes, &plan)?;
     if output.exists() {
         std::fs::remove_dir(output).map_err(|e| Error::io("replace", output, e))?;
     }
@@ -77,28 +79,42 @@ pub fn convert(
     Ok(converted)
 }
 
+/// How records are read and sorted.
+struct Plan {
+    lines: Lines,
+    scratch: Scratch,
+    threads: usize,
+    now: DateTime<Utc>,
+}
+
 fn write(
     inputs: &[PathBuf],
     staged: &Path,
     unpacked: &Path,
     tables: &Tables,
     modes: Modes,
-    threads: usize,
-    now: DateTime<Utc>,
+    plan: &Plan,
 ) -> Result<Converted> {
-    let mut index = Index { now, ..Index::default() };
-    for input in inputs {
-        index.add(input, unpacked)?;
-    }
-    let Index { entries, sources, names, mut refused, .. } = index;
-    let mut converted = Converted { records: entries.len() as u64 + refused.len() as u64, ..Converted::default() };
-    let mut reader = order::SourceReader::new(&sources);
-    let mut entries = order::latest(entries, |a, b| Ok(reader.read(a)? > reader.read(b)?))?;
-    order::sort(&mut entries);
+    let inputs: Vec<Source> =
+        inputs.iter().enumerate().map(|(number, input)| Source::new(number, input, unpacked)).collect::<Result<_>>()?;
+    let sources: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
+    let pool = order::pool(plan.threads)?;
+    let mut converted = Converted::default();
+    let mut refusals = Refusals::new(staged, &inputs, &sources, plan.now);
+    let mut entries = Sorter::new(&plan.scratch, "id");
+    let each = |entry| {
+        converted.records += 1;
+        entries.push(ById(entry))
+    };
+    inputs::index(&inputs, &plan.lines, &pool, each, |source, offset, length, reason| {
+        refusals.add(source, offset, length, reason)
+    })?;
+    converted.records += refusals.count();
+    let mut reader = SourceReader::new(&sources);
+    let greater = |a: &Entry, b: &Entry| Ok(reader.read(a)? > reader.read(b)?);
+    let entries = order::latest(entries, &plan.scratch, greater, |_| true)?;
     let layout = Layout::new(staged, modes);
-    let pool = order::pool(threads)?;
     let mut parts = Successive::default();
-    let mut late = Vec::new();
     let begin = |date: &NaiveDate| {
         let (layout, date) = (layout.clone(), *date);
         PartSet::new(tables, modes, &pool, move |table| {
@@ -107,29 +123,20 @@ fn write(
             Ok(path)
         })
     };
-    let drift = order::flatten(&entries, &sources, &tables.plan, &pool, Entry::date, |flattened| {
-        let date = entries[flattened.entries.start].date();
+    let entries = entries.map(|entry| entry.map(|ByStart(entry)| entry));
+    let drift = order::flatten(entries, &sources, &tables.plan, &pool, Entry::date, |flattened| {
+        let date = flattened.entries[0].date();
         converted.exported += (flattened.entries.len() - flattened.refused.len()) as u64;
-        late.extend(flattened.refused);
+        for (entry, reason) in flattened.refused {
+            refusals.add(entry.source, entry.offset, entry.length, reason)?;
+        }
         parts.write(date, begin, flattened.batches, &flattened.hold)
     })?;
     for (_, written) in parts.finish()? {
         count(written, tables, &mut converted)?;
     }
     converted.schema_drift = drift.counts();
-    let mut reader = order::SourceReader::new(&sources);
-    for (number, reason) in late {
-        let entry = &entries[number];
-        let record = reader.read(entry)?;
-        refused.push(item(&names[entry.source], entry.offset, &reason, &record, now));
-    }
-    converted.quarantined = refused.len() as u64;
-    if !refused.is_empty() {
-        let directory = staged.join(STATE).join("quarantine");
-        files::create_directory(&directory, PRIVATE)?;
-        let bytes = quarantine::encode(&mut refused, 1)?;
-        files::write_atomically(&directory.join(quarantine::file_name(1)), &bytes, PRIVATE)?;
-    }
+    converted.quarantined = refusals.finish()?;
     Ok(converted)
 }
 
@@ -143,141 +150,158 @@ fn count(parts: Vec<Option<Written>>, tables: &Tables, converted: &mut Converted
     Ok(())
 }
 
-fn item(file: &Path, offset: u64, reason: &Refused, bytes: &[u8], now: DateTime<Utc>) -> Item {
-    tracing::warn!(file = %file.display(), offset, reason = reason.code(), "a record went to quarantine");
-    Item {
-        item: String::new(),
-        kind: Kind::Record,
-        call_id: None,
-        file: Some(file.display().to_string()),
-        offset: Some(offset),
-        reason: reason.code().to_owned(),
-        at: now,
-        content: Content::new(bytes),
-    }
-}
-
-#[derive(Default)]
-struct Index {
-    entries: Vec<Entry>,
-    /// The files that are read: inputs, or what was unpacked from them.
-    sources: Vec<PathBuf>,
-    /// The inputs' own names.
-    names: Vec<PathBuf>,
-    refused: Vec<Item>,
+/// Writes what was refused to the quarantine.
+struct Refusals<'a> {
+    inputs: &'a [Source],
+    reader: SourceReader<'a>,
+    items: quarantine::Writer,
     now: DateTime<Utc>,
 }
 
-impl Index {
-    fn add(&mut self, named: &Path, unpacked: &Path) -> Result<()> {
-        let input = named;
-        let name = input.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_ascii_lowercase();
-        let fail = |e| Error::io("read", input, e);
-        if !input.is_file() {
-            return Err(Error::usage(format!("There is no file {}", input.display()))
-                .hint("name files with call records: .json, .ndjson, .jsonl, each also as .gz or .zst"));
+impl<'a> Refusals<'a> {
+    fn new(staged: &Path, inputs: &'a [Source], sources: &'a [PathBuf], now: DateTime<Utc>) -> Self {
+        let items = quarantine::Writer::new(&staged.join(STATE).join("quarantine"), 1);
+        Self { inputs, reader: SourceReader::new(sources), items, now }
+    }
+
+    const fn count(&self) -> u64 {
+        self.items.count()
+    }
+
+    fn add(&mut self, source: usize, offset: u64, length: u64, reason: Refused) -> Result<()> {
+        let file = self.inputs[source].named.display();
+        tracing::warn!(%file, offset, reason = reason.code(), "a record went to quarantine");
+        let length = if reason == Refused::TooLarge { length.min(START_OF_TOO_LARGE) } else { length };
+        let bytes = self.reader.read_at(source, offset, length)?;
+        self.items.push(Item {
+            item: String::new(),
+            kind: Kind::Record,
+            call_id: None,
+            file: Some(file.to_string()),
+            offset: Some(offset),
+            reason: reason.code().to_owned(),
+            at: self.now,
+            content: Content::new(whole_letters(&bytes)),
+        })
+    }
+
+    fn finish(self) -> Result<u64> {
+        self.items.finish()
+    }
+}
+
+/// Without the beginning of a letter at the end, where bytes were cut.
+fn whole_letters(bytes: &[u8]) -> &[u8] {
+    match std::str::from_utf8(bytes) {
+        Err(e) if e.error_len().is_none() => &bytes[..e.valid_up_to()],
+        _ => bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::PRIVATE;
+    use crate::schema::Catalogue;
+    use crate::simulator::generator::{self, Shape};
+    use std::io::Write;
+
+    fn record(index: u64) -> String {
+        generator::record(7, index, DateTime::UNIX_EPOCH, Shape { max_sessions: 3, misfits: true }).json
+    }
+
+    /// All files below a directory with their digests.
+    fn tree(root: &Path) -> BTreeMap<PathBuf, Option<(u64, String)>> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for path in files::list(&folder).unwrap() {
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.insert(path.strip_prefix(root).unwrap().to_owned(), files::digest(&path).unwrap());
+                }
+            }
         }
-        // An input may be a link; what it names is read.
-        let input = &std::fs::canonicalize(input).map_err(fail)?;
-        let (inner, source): (&str, PathBuf) = if let Some(inner) = name.strip_suffix(".gz") {
-            let reader = flate2::bufread::MultiGzDecoder::new(BufReader::new(files::open(input)?));
-            (inner, self.unpack(input, reader, unpacked)?)
-        } else if let Some(inner) = name.strip_suffix(".zst") {
-            (inner, self.unpack(input, zstd::Decoder::new(files::open(input)?).map_err(fail)?, unpacked)?)
-        } else {
-            (name.as_str(), input.to_owned())
+        found
+    }
+
+    fn converted(
+        inputs: &[PathBuf],
+        home: &Path,
+        plan: &Plan,
+    ) -> (BTreeMap<PathBuf, Option<(u64, String)>>, Converted) {
+        let tables = Tables::new(Catalogue::embedded()).unwrap();
+        let staged = home.join("tables");
+        files::create_directory(&staged, PRIVATE).unwrap();
+        let converted = write(inputs, &staged, &home.join("unpacked"), &tables, PRIVATE, plan).unwrap();
+        (tree(&staged), converted)
+    }
+
+    #[test]
+    fn small_pieces_and_runs_on_the_disk_change_no_byte() {
+        let home = tempfile::tempdir().unwrap();
+        let mut lines: Vec<String> = (0..60).map(record).collect();
+        lines.extend((0..60).step_by(7).map(record));
+        lines[12] = "no json".into();
+        // Its head is whole: it is refused when it is flattened.
+        lines[40] = format!("{},,", &lines[40][..lines[40].len() - 1]);
+        lines.push(lines[3].replacen("\"version\":", "\"version\":9", 1));
+        let write = |name: &str, bytes: &[u8]| {
+            let path = home.path().join(name);
+            files::write_atomically(&path, bytes, PRIVATE).unwrap();
+            path
         };
-        self.sources.push(source.clone());
-        self.names.push(named.to_owned());
-        match Path::new(inner).extension().and_then(|e| e.to_str()) {
-            Some("json") => self.document(&source),
-            Some("ndjson" | "jsonl") => self.lines(&source),
-            _ => Err(Error::usage(format!("{} is of no kind that can be read", input.display()))
-                .hint("name files with call records: .json, .ndjson, .jsonl, each also as .gz or .zst")),
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(lines[..30].join("\r\n").as_bytes()).unwrap();
+        let inputs = [
+            write("a.jsonl", format!("\u{feff}{}\n\n", lines[20..].join("\n")).as_bytes()),
+            write("b.ndjson.gz", &gzip.finish().unwrap()),
+            write("c.json", format!("[{}] {{\"value\":[{}]}} rest", lines[5], lines[6]).as_bytes()),
+        ];
+        let now = DateTime::UNIX_EPOCH;
+        let plan = |name: &str, lines, held_bytes, threads| Plan {
+            lines,
+            scratch: Scratch::with_bounds(home.path().join(name).join("index"), held_bytes, 3),
+            threads,
+            now,
+        };
+        let whole = plan("whole", Lines::default(), 1 << 30, 1);
+        let (expected, counts) = converted(&inputs, &home.path().join("whole"), &whole);
+        assert!(!home.path().join("whole/index").exists());
+        assert_eq!((counts.records, counts.quarantined), (50 + 30 + 3, 3), "{counts:?}");
+        let quarantine = files::read_if_there(&home.path().join("whole/tables/_callrec/quarantine/000001.jsonl"));
+        let quarantine = String::from_utf8(quarantine.unwrap().unwrap()).unwrap();
+        assert_eq!(quarantine.lines().count(), 3);
+        assert!(quarantine.lines().all(|line| line.contains("not-json")), "{quarantine}");
+        assert!(quarantine.starts_with("{\"item\":\"000001-1\"") && quarantine.contains("\"item\":\"000001-3\""));
+        for (name, threads, piece) in [("one", 1, 700), ("three", 3, 20_000)] {
+            let plan = plan(name, Lines::with_bounds(piece, 5000, 1 << 20), 500, threads);
+            let (found, counts_of) = converted(&inputs, &home.path().join(name), &plan);
+            assert_eq!(found, expected, "{name}");
+            assert_eq!(counts_of.exported, counts.exported);
+            let runs = home.path().join(name).join("index");
+            assert_eq!((runs.is_dir(), files::list(&runs).unwrap().len()), (true, 0), "runs were made and removed");
         }
     }
 
-    fn unpack(&self, input: &Path, mut reader: impl Read, unpacked: &Path) -> Result<PathBuf> {
-        files::create_directory(unpacked, PRIVATE)?;
-        let path = unpacked.join(self.sources.len().to_string());
-        let mut file = files::create_file(&path, PRIVATE)?;
-        std::io::copy(&mut reader, &mut file).map_err(|e| Error::io("unpack", input, e))?;
-        Ok(path)
-    }
-
-    fn record(&mut self, offset: u64, record: &[u8]) {
-        let source = self.sources.len() - 1;
-        match flatten::head(record) {
-            Ok(head) => self.entries.push(Entry { head, source, offset, length: record.len() as u64 }),
-            Err(reason) => self.refused.push(item(&self.names[source], offset, &reason, record, self.now)),
-        }
-    }
-
-    fn lines(&mut self, source: &Path) -> Result<()> {
-        let mut reader = BufReader::with_capacity(1 << 17, files::open(source)?);
-        let (mut line, mut offset) = (Vec::new(), 0_u64);
-        loop {
-            line.clear();
-            let read = reader.read_until(b'\n', &mut line).map_err(|e| Error::io("read", source, e))?;
-            if read == 0 {
-                return Ok(());
-            }
-            let mark = if offset == 0 && line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-            let record = line[mark..].trim_ascii_end();
-            if !record.trim_ascii().is_empty() {
-                self.record(offset + mark as u64, record);
-            }
-            offset += read as u64;
-        }
-    }
-
-    fn document(&mut self, source: &Path) -> Result<()> {
-        let size = std::fs::metadata(source).map_err(|e| Error::io("read", source, e))?.len();
-        if size > MAX_DOCUMENT {
-            return Err(Error::usage(format!("{} is larger than a JSON document may be", source.display()))
-                .hint("write one record a line and name the file .ndjson"));
-        }
-        let bytes = std::fs::read(source).map_err(|e| Error::io("read", source, e))?;
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        let place = |part: &[u8]| (part.as_ptr() as usize - bytes.as_ptr() as usize) as u64;
-        let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
-        loop {
-            let begin = values.byte_offset();
-            match values.next() {
-                None => return Ok(()),
-                Some(Ok(value)) => {
-                    for record in records(value.get()) {
-                        self.record(place(record.as_bytes()), record.as_bytes());
-                    }
-                }
-                Some(Err(_)) => {
-                    // The rest of the file cannot be told apart any more.
-                    let rest = &text[begin..];
-                    let source = self.sources.len() - 1;
-                    self.refused.push(item(&self.names[source], place(rest), &Refused::NotJson, rest, self.now));
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Collection<'a> {
-    #[serde(borrow, default)]
-    value: Option<Vec<&'a RawValue>>,
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
-}
-
-fn records(text: &str) -> Vec<&str> {
-    if text.starts_with('[')
-        && let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(text)
-    {
-        return list.into_iter().map(RawValue::get).collect();
-    }
-    match serde_json::from_str::<Collection<'_>>(text) {
-        Ok(Collection { value: Some(list), id: None }) => list.into_iter().map(RawValue::get).collect(),
-        _ => vec![text],
+    #[test]
+    fn of_a_record_that_is_too_large_the_quarantine_has_the_start_and_the_place() {
+        let home = tempfile::tempdir().unwrap();
+        let long = format!("{{\"xy\":\"{}\"}}", "ü".repeat(20_000));
+        let input = home.path().join("in.ndjson");
+        files::write_atomically(&input, format!("{}\n{long}\n{}", record(1), record(2)).as_bytes(), PRIVATE).unwrap();
+        let plan = Plan {
+            lines: Lines::with_bounds(4000, 100, 30_000),
+            scratch: Scratch::new(home.path().join("index")),
+            threads: 2,
+            now: DateTime::UNIX_EPOCH,
+        };
+        let (_, counts) = converted(std::slice::from_ref(&input), home.path(), &plan);
+        assert_eq!((counts.records, counts.exported, counts.quarantined), (3, 2, 1));
+        let (_, items) = quarantine::read(&home.path().join("tables/_callrec/quarantine")).unwrap().remove(0);
+        assert_eq!((items[0].reason.as_str(), items[0].offset), ("too-large", Some(record(1).len() as u64 + 1)));
+        let Content::Text(text) = &items[0].content else { panic!("no text") };
+        assert!(long.starts_with(text.as_str()) && text.len() == (16 << 10) - 1, "{}", text.len());
     }
 }

@@ -8,21 +8,28 @@
 
 pub mod commit;
 pub mod convert;
+pub mod dated;
 mod encoding;
 pub mod format;
+pub mod inputs;
 pub mod layout;
 pub mod ledger;
+pub mod lines;
 pub mod lookup;
 pub mod maintain;
 pub mod merge;
 pub mod order;
+pub mod others;
 pub mod parquet;
 pub mod parts;
+pub mod pool;
 pub mod prepare;
 pub mod publish;
 pub mod purge;
 pub mod rebuild;
 pub mod release;
+pub mod runs;
+pub mod sort;
 pub mod stage;
 pub mod tables;
 

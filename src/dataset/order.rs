@@ -2,27 +2,27 @@
 //! id, where the latest version of a call wins; and the records flattened in
 //! that order on any number of threads, with the same result.
 
+use super::pool::in_order;
+pub use super::pool::{Hold, Pool, pool};
+use super::runs::{Packed, take};
+use super::sort::{Scratch, Sorted, Sorter};
 use crate::arrow::array::RecordBatch;
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::files;
 use crate::flatten::{Drift, Flattener, Head, Plan, Refused};
 use chrono::NaiveDate;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// JSON bytes that a thread flattens at a time.
 const CHUNK_BYTES: u64 = 4 << 20;
 
-/// JSON bytes that all threads together flatten at a time: of chunks that are
-/// single large records fewer are in memory at once.
-const BYTES_AT_ONCE: u64 = 64 << 20;
+/// Records of a chunk at most: where they are tiny, their entries take more
+/// memory than their bytes.
+const CHUNK_RECORDS: usize = 16 << 10;
 
 /// Where a record's bytes are, and what decides its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,32 +55,122 @@ pub fn sort(entries: &mut [Entry]) {
     entries.sort_by(|a, b| a.key().cmp(&b.key()));
 }
 
-/// Leaves the highest version of every call. Of two records with the same
-/// version the longer one stays, then the one that `greater` says: a choice that
-/// does not depend on the order in which they came.
+/// Entries by call id; those of one call by version and length, and then as they
+/// came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ById(pub Entry);
+
+/// Entries in the order of the tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByStart(pub Entry);
+
+impl Ord for ById {
+    fn cmp(&self, other: &Self) -> Ordering {
+        fn key(ById(e): &ById) -> (&str, i64, u64, usize, u64) {
+            (&e.head.call_id, e.head.version, e.length, e.source, e.offset)
+        }
+        key(self).cmp(&key(other)).then_with(|| self.0.head.start.cmp(&other.0.head.start))
+    }
+}
+
+impl Ord for ByStart {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let keys = |e: &Entry| (e.head.version, e.length, e.source, e.offset);
+        self.0.key().cmp(&other.0.key()).then_with(|| keys(&self.0).cmp(&keys(&other.0)))
+    }
+}
+
+impl PartialOrd for ById {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialOrd for ByStart {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Entry {
+    fn pack(&self, bytes: &mut Vec<u8>) {
+        for number in [self.source as u64, self.offset, self.length] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(self.head.version.to_le_bytes());
+        bytes.extend(self.head.start.to_le_bytes());
+        bytes.extend(self.head.call_id.as_bytes());
+    }
+
+    fn unpack(mut bytes: &[u8]) -> Option<Self> {
+        let bytes = &mut bytes;
+        let source = usize::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
+        let (offset, length) = (u64::from_le_bytes(take(bytes)?), u64::from_le_bytes(take(bytes)?));
+        let (version, start) = (i64::from_le_bytes(take(bytes)?), i64::from_le_bytes(take(bytes)?));
+        let call_id = String::from_utf8(bytes.to_vec()).ok()?;
+        Some(Self { head: Head { call_id, version, start }, source, offset, length })
+    }
+
+    /// With what the allocator adds.
+    fn on_heap(&self) -> usize {
+        self.head.call_id.capacity() + 16
+    }
+}
+
+macro_rules! packed_as_entry {
+    ($of:ident) => {
+        impl Packed for $of {
+            fn pack(&self, bytes: &mut Vec<u8>) {
+                self.0.pack(bytes);
+            }
+
+            fn unpack(bytes: &[u8]) -> Option<Self> {
+                Entry::unpack(bytes).map($of)
+            }
+
+            fn on_heap(&self) -> usize {
+                self.0.on_heap()
+            }
+        }
+    };
+}
+packed_as_entry!(ById);
+packed_as_entry!(ByStart);
+
+/// The highest version of every call, in the order of the tables. Of two records
+/// with the same version the longer one stays, then the one that `greater` says:
+/// a choice that does not depend on the order in which they came. `takes` says
+/// which of the latest are wanted.
 ///
 /// # Errors
-/// Those of `greater`.
-pub fn latest(entries: Vec<Entry>, mut greater: impl FnMut(&Entry, &Entry) -> Result<bool>) -> Result<Vec<Entry>> {
-    let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
-    let mut places: HashMap<String, usize> = HashMap::with_capacity(entries.len());
-    for entry in entries {
-        let Some(&place) = places.get(&entry.head.call_id) else {
-            places.insert(entry.head.call_id.clone(), kept.len());
-            kept.push(entry);
-            continue;
-        };
-        let rank = |e: &Entry| (e.head.version, e.length);
-        let replaces = match rank(&entry).cmp(&rank(&kept[place])) {
-            Ordering::Greater => true,
-            Ordering::Less => false,
-            Ordering::Equal => greater(&entry, &kept[place])?,
+/// Those of `greater`; any failure of the file system, by class I/O.
+pub fn latest(
+    entries: Sorter<ById>,
+    scratch: &Scratch,
+    mut greater: impl FnMut(&Entry, &Entry) -> Result<bool>,
+    takes: impl Fn(&Entry) -> bool,
+) -> Result<Sorted<ByStart>> {
+    let mut latest = Sorter::new(scratch, "start");
+    let mut push = |entry: Entry| if takes(&entry) { latest.push(ByStart(entry)) } else { Ok(()) };
+    let mut kept: Option<Entry> = None;
+    for entry in entries.finish()? {
+        let ById(entry) = entry?;
+        let replaces = match &kept {
+            Some(kept) if kept.head.call_id == entry.head.call_id => {
+                let rank = |e: &Entry| (e.head.version, e.length);
+                rank(&entry) > rank(kept) || greater(&entry, kept)?
+            }
+            _ => {
+                kept.take().map_or(Ok(()), &mut push)?;
+                true
+            }
         };
         if replaces {
-            kept[place] = entry;
+            kept = Some(entry);
         }
     }
-    Ok(kept)
+    kept.map_or(Ok(()), push)?;
+    latest.finish()
 }
 
 /// Reads records from their files, one file open at a time.
@@ -101,129 +191,70 @@ impl<'a> SourceReader<'a> {
     /// # Errors
     /// Any failure of the file system, by class I/O.
     pub fn read(&mut self, entry: &Entry) -> Result<Vec<u8>> {
+        self.read_at(entry.source, entry.offset, entry.length)
+    }
+
+    /// So many bytes of a source.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn read_at(&mut self, source: usize, offset: u64, length: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.read_into(entry, &mut bytes)?;
+        self.read_into(source, offset, length, &mut bytes)?;
         Ok(bytes)
     }
 
-    fn read_into(&mut self, entry: &Entry, bytes: &mut Vec<u8>) -> Result<()> {
-        let path = &self.sources[entry.source];
+    fn read_into(&mut self, source: usize, offset: u64, length: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        let path = &self.sources[source];
         let mut file = match self.open.take() {
-            Some((source, file)) if source == entry.source => file,
+            Some((open, file)) if open == source => file,
             _ => files::open(path)?,
         };
-        bytes.resize(usize::try_from(entry.length).unwrap_or(usize::MAX), 0);
-        file.seek(SeekFrom::Start(entry.offset))
+        bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+        file.seek(SeekFrom::Start(offset))
             .and_then(|_| file.read_exact(bytes))
             .map_err(|e| Error::io("read", path, e))?;
-        self.open = Some((entry.source, file));
+        self.open = Some((source, file));
         Ok(())
     }
 }
 
-/// Threads that flatten and write.
-pub type Pool = Arc<rayon::ThreadPool>;
-
-/// A pool of so many threads.
-///
-/// # Errors
-/// By class I/O when the system gives no thread.
-pub fn pool(threads: usize) -> Result<Pool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.max(1))
-        .thread_name(|number| format!("callrec-{number}"))
-        .build()
-        .map(Arc::new)
-        .map_err(|e| Error::new(Class::Io, "Cannot start threads").because(e))
-}
-
 /// One chunk of consecutive entries, flattened.
 pub struct Flattened {
-    /// The entries of the chunk, by number.
-    pub entries: Range<usize>,
+    /// The entries of the chunk; there is one at least.
+    pub entries: Vec<Entry>,
     /// A batch for every record table.
     pub batches: Vec<RecordBatch>,
-    /// Entries that were refused, and why.
-    pub refused: Vec<(usize, Refused)>,
+    /// Those of the entries that were refused, and why.
+    pub refused: Vec<(Entry, Refused)>,
     /// Kept by whatever still works on the batches: few chunks are at work at once.
     pub hold: Hold,
-}
-
-/// Says, when the last clone of it is dropped, that a chunk is done with.
-#[derive(Clone)]
-pub struct Hold {
-    _dropped: Arc<Dropped>,
-}
-
-struct Dropped(Sender<Event>);
-
-impl Drop for Dropped {
-    fn drop(&mut self) {
-        // Nobody listens where the work was given up.
-        let _ = self.0.send(Event::Done);
-    }
-}
-
-/// The batches of a chunk, and the entries that were refused.
-type Chunk = (Vec<RecordBatch>, Vec<(usize, Refused)>);
-
-enum Event {
-    /// The number of the chunk, and what it gave, or the panic of its thread.
-    Flattened(usize, std::thread::Result<Result<Chunk>>),
-    Done,
 }
 
 /// Flattens `entries` in their order and gives the chunks to `sink` in that
 /// order. A chunk never holds entries for which `group` differs.
 ///
 /// # Errors
-/// Any failure of the file system or of `sink`.
+/// Any failure of the file system, of `entries` or of `sink`.
 pub fn flatten<G: PartialEq>(
-    entries: &[Entry],
+    entries: impl Iterator<Item = Result<Entry>>,
     sources: &[PathBuf],
     plan: &Arc<Plan>,
     pool: &Pool,
     group: impl Fn(&Entry) -> G,
     mut sink: impl FnMut(Flattened) -> Result<()>,
 ) -> Result<Drift> {
-    let chunks = chunks(entries, group);
-    let largest = chunks.iter().map(|chunk| entries[chunk.clone()].iter().map(|e| e.length).sum::<u64>()).max();
-    let at_once = usize::try_from(BYTES_AT_ONCE / largest.unwrap_or(1).max(1)).unwrap_or(usize::MAX);
-    let at_once = at_once.min(pool.current_num_threads() + 1).max(1);
     let workers: Mutex<Vec<Worker<'_>>> = Mutex::default();
-    let outcome = pool.in_place_scope(|scope| {
-        let (sender, events) = channel();
-        let (mut begun, mut at_work, mut turn) = (0, 0, 0);
-        let mut waiting = BTreeMap::new();
-        while turn < chunks.len() {
-            while begun < chunks.len() && at_work < at_once {
-                let (chunk, sender, workers, number) = (chunks[begun].clone(), sender.clone(), &workers, begun);
-                scope.spawn(move |_| {
-                    let worker = lock(workers).pop();
-                    let mut worker = worker.unwrap_or_else(|| Worker::new(entries, sources, plan));
-                    let flattened = catch_unwind(AssertUnwindSafe(|| worker.flatten(chunk)));
-                    lock(workers).push(worker);
-                    // Nobody listens where the work was given up.
-                    let _ = sender.send(Event::Flattened(number, flattened));
-                });
-                begun += 1;
-                at_work += 1;
-            }
-            match events.recv() {
-                Ok(Event::Flattened(number, flattened)) => {
-                    waiting.insert(number, flattened);
-                }
-                Ok(Event::Done) => at_work -= 1,
-                Err(_) => break,
-            }
-            while let Some(flattened) = waiting.remove(&turn) {
-                let (batches, refused) = flattened.unwrap_or_else(|panic| resume_unwind(panic))?;
-                let hold = Hold { _dropped: Arc::new(Dropped(sender.clone())) };
-                sink(Flattened { entries: chunks[turn].clone(), batches, refused, hold })?;
-                turn += 1;
-            }
-        }
-        Ok(())
+    let work = |chunk: Vec<Entry>| {
+        let worker = lock(&workers).pop();
+        let mut worker = worker.unwrap_or_else(|| Worker::new(sources, plan));
+        let flattened = worker.flatten(&chunk);
+        lock(&workers).push(worker);
+        flattened.map(|(batches, refused)| (chunk, batches, refused))
+    };
+    let outcome = in_order(pool, chunks(entries, group), work, |flattened, hold| {
+        let (entries, batches, refused) = flattened?;
+        sink(Flattened { entries, batches, refused, hold })
     });
     let mut drift = Drift::default();
     for worker in lock(&workers).iter_mut() {
@@ -236,47 +267,137 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn chunks<G: PartialEq>(entries: &[Entry], group: impl Fn(&Entry) -> G) -> Vec<Range<usize>> {
-    let mut chunks = Vec::new();
-    let (mut begin, mut bytes) = (0, 0);
-    for (index, entry) in entries.iter().enumerate() {
-        if index > begin && (bytes >= CHUNK_BYTES || group(&entries[begin]) != group(entry)) {
-            chunks.push(begin..index);
-            (begin, bytes) = (index, 0);
+/// Chunks of one group each, with their bytes.
+fn chunks<G: PartialEq>(
+    mut entries: impl Iterator<Item = Result<Entry>>,
+    group: impl Fn(&Entry) -> G,
+) -> impl Iterator<Item = Result<(u64, Vec<Entry>)>> {
+    let mut first = None;
+    std::iter::from_fn(move || {
+        let (mut chunk, mut bytes): (Vec<Entry>, u64) = (Vec::new(), 0);
+        loop {
+            let entry = match first.take().map(Ok).or_else(|| entries.next()) {
+                Some(Ok(entry)) => entry,
+                Some(Err(error)) => return Some(Err(error)),
+                None => return (!chunk.is_empty()).then_some(Ok((bytes, chunk))),
+            };
+            let is_full = bytes >= CHUNK_BYTES || chunk.len() >= CHUNK_RECORDS;
+            if chunk.first().is_some_and(|begin| is_full || group(begin) != group(&entry)) {
+                first = Some(entry);
+                return Some(Ok((bytes, chunk)));
+            }
+            bytes += entry.length;
+            chunk.push(entry);
         }
-        bytes += entry.length;
-    }
-    if begin < entries.len() {
-        chunks.push(begin..entries.len());
-    }
-    chunks
+    })
 }
 
+/// The batches of a chunk, and the entries that were refused.
+type Chunk = (Vec<RecordBatch>, Vec<(Entry, Refused)>);
+
 struct Worker<'a> {
-    entries: &'a [Entry],
     reader: SourceReader<'a>,
     record: Vec<u8>,
     flattener: Flattener,
 }
 
 impl<'a> Worker<'a> {
-    fn new(entries: &'a [Entry], sources: &'a [PathBuf], plan: &Arc<Plan>) -> Self {
-        Self {
-            entries,
-            reader: SourceReader::new(sources),
-            record: Vec::new(),
-            flattener: Flattener::new(plan.clone()),
-        }
+    fn new(sources: &'a [PathBuf], plan: &Arc<Plan>) -> Self {
+        Self { reader: SourceReader::new(sources), record: Vec::new(), flattener: Flattener::new(plan.clone()) }
     }
 
-    fn flatten(&mut self, chunk: Range<usize>) -> Result<Chunk> {
+    fn flatten(&mut self, chunk: &[Entry]) -> Result<Chunk> {
         let mut refused = Vec::new();
-        for index in chunk {
-            self.reader.read_into(&self.entries[index], &mut self.record)?;
+        for entry in chunk {
+            self.reader.read_into(entry.source, entry.offset, entry.length, &mut self.record)?;
             if let Err(reason) = self.flattener.push(&self.record) {
-                refused.push((index, reason));
+                refused.push((entry.clone(), reason));
             }
         }
         Ok((self.flattener.flush()?, refused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    /// Stands for the bytes of a record; some are the same.
+    fn content(entry: &Entry) -> u64 {
+        entry.offset % 3
+    }
+
+    fn greater(a: &Entry, b: &Entry) -> Result<bool> {
+        assert_eq!((a.head.version, a.length), (b.head.version, b.length), "only then are records read");
+        Ok(content(a) > content(b))
+    }
+
+    /// The latest of every call, with all of them in memory.
+    fn in_memory(entries: &[Entry]) -> Vec<Entry> {
+        let mut latest: HashMap<&str, &Entry> = HashMap::new();
+        for entry in entries {
+            let rank = |e: &Entry| (e.head.version, e.length, content(e));
+            let kept = latest.entry(&entry.head.call_id).or_insert(entry);
+            if rank(entry) > rank(kept) {
+                *kept = entry;
+            }
+        }
+        let mut latest: Vec<Entry> = latest.into_values().cloned().collect();
+        sort(&mut latest);
+        latest
+    }
+
+    prop_compose! {
+        fn entry()(id in 0_u8..12, version in -1_i64..3, start in -2_i64..9, length in 1_u64..3) -> Entry {
+            let head = Head { call_id: format!("{}{id}", "é".repeat(id.into())), version, start };
+            Entry { head, source: 0, offset: 0, length }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_external_sort_gives_what_a_sort_in_memory_gives(
+            mut entries in prop::collection::vec(entry(), 0..120), held in 1_usize..3000, at_once in 2_usize..5,
+        ) {
+            for (number, entry) in entries.iter_mut().enumerate() {
+                (entry.source, entry.offset) = (number / 40, number as u64 % 40);
+            }
+            let home = tempfile::tempdir().unwrap();
+            let scratch = Scratch::with_bounds(home.path(), held, at_once);
+            let mut sorter = Sorter::new(&scratch, "id");
+            // In which order they are pushed must not matter.
+            entries.iter().rev().try_for_each(|entry| sorter.push(ById(entry.clone()))).unwrap();
+            let sorted = latest(sorter, &scratch, greater, |_| true).unwrap();
+            let sorted: Vec<Entry> = sorted.map(|entry| entry.unwrap().0).collect();
+            prop_assert_eq!(sorted, in_memory(&entries));
+            prop_assert_eq!(files::list(home.path()).unwrap().len(), 0, "no run is left");
+        }
+
+        #[test]
+        fn chunks_hold_all_entries_and_one_group_each(entries in prop::collection::vec(entry(), 0..60)) {
+            let group = |entry: &Entry| entry.head.start / 3;
+            let chunks: Vec<_> = chunks(entries.iter().cloned().map(Ok), group).map(Result::unwrap).collect();
+            for (bytes, chunk) in &chunks {
+                prop_assert!(chunk.iter().all(|entry| group(entry) == group(&chunk[0])));
+                prop_assert_eq!(*bytes, chunk.iter().map(|entry| entry.length).sum::<u64>());
+            }
+            prop_assert!(chunks.windows(2).all(|pair| group(&pair[0].1[0]) != group(&pair[1].1[0])));
+            prop_assert_eq!(chunks.into_iter().flat_map(|(_, chunk)| chunk).collect::<Vec<_>>(), entries);
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_full_of_bytes_or_of_records() {
+        let head = Head { call_id: "a".into(), version: 1, start: 0 };
+        let lengths = |length, count| {
+            let entry = Entry { head: head.clone(), source: 0, offset: 0, length };
+            let entries = std::iter::repeat_n(entry, count).map(Ok);
+            chunks(entries, |_| ()).map(|chunk| chunk.unwrap().1.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(CHUNK_BYTES, 3), [1, 1, 1]);
+        assert_eq!(lengths(CHUNK_BYTES - 1, 3), [2, 1]);
+        assert_eq!(lengths(1, CHUNK_RECORDS + 1), [CHUNK_RECORDS, 1]);
     }
 }

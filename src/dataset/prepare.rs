@@ -307,7 +307,8 @@ fn place(
             })
         };
         let mut parts = Successive::default();
-        let drift = order::flatten(&placement.accepted, sources, &tables.plan, &pool, group, |flattened| {
+        let entries = placement.accepted.iter().cloned().map(Ok);
+        let drift = order::flatten(entries, sources, &tables.plan, &pool, group, |flattened| {
             for (table, batch) in tables.catalogue.tables.iter().zip(&flattened.batches) {
                 *placed.rows.entry(table.name.clone()).or_default() += batch.num_rows() as u64;
                 if table.name == "calls" {
@@ -315,7 +316,7 @@ fn place(
                 }
             }
             refused.extend(flattened.refused);
-            let key = group(&placement.accepted[flattened.entries.start]);
+            let key = group(&flattened.entries[0]);
             parts.write(key, begin, flattened.batches, &flattened.hold)
         })?;
         (drift, parts.finish()?)
@@ -324,11 +325,10 @@ fn place(
     let frames: HashMap<(u64, u64), &Frame> = batch.spool.frames().iter().map(|f| ((f.offset, f.length), f)).collect();
     let mut reader = SourceReader::new(sources);
     let mut settled = Vec::new();
-    for (index, reason) in refused {
-        let entry = &placement.accepted[index];
+    for (entry, reason) in refused {
         placed.refused.insert(entry.head.call_id.clone());
         if let Some(frame) = frames.get(&(entry.offset, entry.length)) {
-            refuse(batch, frame.stamp.call_id, reason.code(), &reader.read(entry)?, touches);
+            refuse(batch, frame.stamp.call_id, reason.code(), &reader.read(&entry)?, touches);
         }
     }
     for entry in &placement.accepted {

@@ -5,22 +5,22 @@
 
 use super::Dataset;
 use super::commit::{self, Commit, Kind};
+use super::dated::Dated;
 use super::layout::{self, LEDGER, RAW};
 use super::merge::{Input, merge};
 use super::order::{self, Entry, Pool};
-use super::parquet::{self, Written};
+use super::others::Others;
+use super::parquet::Written;
 use super::parts::PartSet;
+use super::sort::Scratch;
 use super::stage::Stage;
-use crate::arrow::array::AsArray;
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
 use crate::files::{self, PRIVATE};
-use crate::flatten;
 use crate::raw;
-use ::parquet::arrow::ProjectionMask;
-use ::parquet::errors::ParquetError;
 use chrono::{DateTime, NaiveDate, Utc};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::btree_map::Entry::Vacant;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Rebuilds all dates. `kind` is [`Kind::Rebuild`], or [`Kind::Upgrade`] when
@@ -38,38 +38,42 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     let mut commit = dataset.begin_commit(kind, run_id, now);
     let mut stage = Stage::begin(&layout, &tables, commit.number)?;
     let segments: Vec<PathBuf> = layout.parts(RAW)?.into_iter().map(|part| part.path).collect();
-    let entries = latest_of(&segments)?;
-    let mut by_date: BTreeMap<NaiveDate, Vec<Entry>> = BTreeMap::new();
-    for entry in &entries {
-        by_date.entry(entry.date()).or_default().push(entry.clone());
-    }
-    let archived: HashSet<String> = entries.into_iter().map(|e| e.head.call_id).collect();
+    let scratch = Scratch::new(stage.path("index")?);
+    let archive = Dated::of_archive(&segments, None, &scratch)?;
     let mut present: BTreeMap<NaiveDate, BTreeSet<String>> = BTreeMap::new();
     for table in &tables.catalogue.tables {
         for part in layout.parts(&table.name)? {
             present.entry(part.date).or_default().insert(part.name);
         }
     }
-    let name = layout::part_name(commit.number);
-    let pool = order::pool(threads)?;
-    let dates: BTreeSet<NaiveDate> = by_date.keys().chain(present.keys()).copied().collect();
-    for date in dates {
-        let entries = by_date.remove(&date).unwrap_or_default();
-        let old = present.remove(&date).unwrap_or_default();
-        let made = flatten_date(&stage, dataset, date, &segments, entries, &pool, &mut commit.counts.schema_drift)?;
-        for (number, table, format) in tables.children_first() {
-            let parts: Vec<String> = old.iter().map(|n| layout::relative(table, date, n)).collect();
-            let mut inputs: Vec<Input<'_>> = Vec::new();
-            for relative in parts {
+    // The parts that stand, in the order in which they are merged below.
+    let mut old = Vec::new();
+    for (&date, names) in &present {
+        for (_, table, _) in tables.children_first() {
+            for relative in names.iter().map(|name| layout::relative(table, date, name)) {
                 let path = layout.path(&relative);
-                if !files::exists(&path)? {
-                    continue;
-                }
-                commit.removed.push(relative);
-                if keeps_rows(&path, &archived)? {
-                    inputs.push(Input { path, without: Some(&archived) });
+                if files::exists(&path)? {
+                    commit.removed.push(relative);
+                    old.push((date, table, path));
                 }
             }
+        }
+    }
+    let mut others = Others::find(old.iter().map(|(date, _, path)| (*date, path.as_path())), &archive, &scratch)?;
+    let mut old = old.into_iter().enumerate().peekable();
+    let name = layout::part_name(commit.number);
+    let pool = order::pool(threads)?;
+    let dates: BTreeSet<NaiveDate> = archive.dates().chain(present.into_keys()).collect();
+    for date in dates {
+        let made = flatten_date(&stage, dataset, date, &segments, &archive, &pool, &mut commit.counts.schema_drift)?;
+        for (number, table, format) in tables.children_first() {
+            let mut kept = Vec::new();
+            while let Some((part, (.., path))) = old.next_if(|(_, (of, in_table, _))| (*of, *in_table) == (date, table))
+            {
+                kept.extend(others.archived_beside_others(part, &path)?.map(|archived| (path, archived)));
+            }
+            let mut inputs: Vec<Input<'_>> = Vec::new();
+            inputs.extend(kept.iter().map(|(path, archived)| Input { path: path.clone(), without: Some(archived) }));
             let made = made[number].as_ref().map(|written| Input { path: written.path.clone(), without: None });
             inputs.extend(made);
             stage.merge(table, format, date, &name, &inputs)?;
@@ -90,7 +94,9 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
             stage.merge(LEDGER, &tables.ledger, part.date, &part.name, &inputs)?;
         }
     }
-    files::remove_directory(&layout.staging(commit.number).join("unpacked"))?;
+    for made in ["unpacked", "index"] {
+        files::remove_directory(&layout.staging(commit.number).join(made))?;
+    }
     commit.files = stage.finish()?;
     for file in commit.files.iter().filter(|f| f.table != LEDGER) {
         *commit.counts.rows.entry(file.table.clone()).or_default() += file.rows;
@@ -100,54 +106,30 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     Ok(commit)
 }
 
-/// The latest version of every archived call, in the order of the tables.
-fn latest_of(segments: &[PathBuf]) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for (source, path) in segments.iter().enumerate() {
-        raw::read_segment(path, |offset, record| {
-            let head = flatten::head(record).map_err(|refused| {
-                Error::config(format!("{} holds a record that cannot be read: {refused}", path.display()))
-                    .hint("restore that file from a backup, or move it away to keep the rows that the tables have")
-            })?;
-            entries.push(Entry { head, source, offset, length: record.len() as u64 });
-            Ok(())
-        })?;
-    }
-    // A commit takes a call only in a higher version than the archive has, so
-    // that two records with one version are the same one.
-    let mut entries = order::latest(entries, |_, _| Ok(false))?;
-    order::sort(&mut entries);
-    Ok(entries)
-}
-
 fn flatten_date(
     stage: &Stage<'_>,
     dataset: &Dataset,
     date: NaiveDate,
     segments: &[PathBuf],
-    mut entries: Vec<Entry>,
+    archive: &Dated,
     pool: &Pool,
     schema_drift: &mut BTreeMap<String, u64>,
 ) -> Result<Vec<Option<Written>>> {
     let tables = &dataset.tables;
     let mut unpacked: Vec<PathBuf> = Vec::new();
     let mut numbers: BTreeMap<usize, usize> = BTreeMap::new();
-    for entry in &mut entries {
-        let number = match numbers.get(&entry.source) {
-            Some(&number) => number,
-            None => {
-                let path = stage.path(&format!("unpacked/{}", unpacked.len()))?;
-                raw::unpack_segment(&segments[entry.source], &path)?;
-                numbers.insert(entry.source, unpacked.len());
-                unpacked.push(path);
-                unpacked.len() - 1
-            }
-        };
-        entry.source = number;
+    for entry in archive.of(date)? {
+        if let Vacant(number) = numbers.entry(entry?.source) {
+            let path = stage.path(&format!("unpacked/{}", unpacked.len()))?;
+            raw::unpack_segment(&segments[*number.key()], &path)?;
+            number.insert(unpacked.len());
+            unpacked.push(path);
+        }
     }
+    let entries = archive.of(date)?.map(|entry| entry.map(|e| Entry { source: numbers[&e.source], ..e }));
     let mut parts = PartSet::new(tables, PRIVATE, pool, |table| stage.path(&format!("delta/{table}/{date}.parquet")));
     let drift = order::flatten(
-        &entries,
+        entries,
         &unpacked,
         &tables.plan,
         pool,
@@ -186,8 +168,8 @@ pub fn compare(
     let (layout, tables) = (&dataset.layout, &dataset.tables);
     let stage = Stage::begin(layout, tables, dataset.next_number())?;
     let segments: Vec<PathBuf> = layout.parts(RAW)?.into_iter().map(|part| part.path).collect();
-    let entries: Vec<Entry> = latest_of(&segments)?.into_iter().filter(|e| e.date() == date).collect();
-    let made = flatten_date(&stage, dataset, date, &segments, entries, &order::pool(threads)?, &mut BTreeMap::new())?;
+    let archive = Dated::of_archive(&segments, Some(date), &Scratch::new(stage.path("index")?))?;
+    let made = flatten_date(&stage, dataset, date, &segments, &archive, &order::pool(threads)?, &mut BTreeMap::new())?;
     let mut compared = Vec::new();
     for (number, table, format) in tables.children_first().filter(|(_, table, _)| names.contains(table)) {
         let parts: Vec<_> = layout.parts(table)?.into_iter().filter(|part| part.date == date).collect();
@@ -202,34 +184,4 @@ pub fn compare(
     }
     files::remove_directory(&layout.staging(stage.number()))?;
     Ok(compared)
-}
-
-/// As [`holds_others`]; a part that cannot be read as Parquet keeps none.
-fn keeps_rows(path: &std::path::Path, archived: &HashSet<String>) -> Result<bool> {
-    let is_damage = |error: &Error| {
-        let source = std::error::Error::source(error).and_then(|e| e.downcast_ref::<ParquetError>());
-        source.is_some_and(|e| !matches!(e, ParquetError::External(_)))
-    };
-    match holds_others(path, archived) {
-        Err(error) if is_damage(&error) => {
-            tracing::warn!(part = %path.display(), "this part is damaged: what it held and the archive has not is gone");
-            Ok(false)
-        }
-        other => other,
-    }
-}
-
-/// Whether a part has rows of calls that the archive does not have.
-fn holds_others(path: &std::path::Path, archived: &HashSet<String>) -> Result<bool> {
-    let builder = parquet::open(path)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), ["call_id"]);
-    let reader = builder.with_projection(mask).build().map_err(|e| parquet::failed("read", path, e))?;
-    for batch in reader {
-        let batch = batch.map_err(|e| parquet::failed("read", path, e.into()))?;
-        let others = batch.column(0).as_string::<i32>().iter().flatten().any(|id| !archived.contains(id));
-        if others {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
