@@ -226,7 +226,7 @@ fn less(queries: &Queries) -> String {
 const ABOUT: &str = "\
 ## The same rows written otherwise
 
-The same questions to the same rows, with one thing changed in how they are written: callrec writes row groups of 16 MiB
+The same questions to the same rows, with one thing changed in how they are written: callrec writes row groups of 12 MiB
 in memory or 131,072 rows, rows by the start of the call and its id, a file a date, bloom filters of `call_id` in `calls`,
 a page index, dictionaries where values repeat, and the description of each column in the footer. The bench first writes the files as
 callrec does and ends if one byte differs. Rows by identity: `calls` by organizer, `participants` by identity,

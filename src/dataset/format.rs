@@ -15,7 +15,7 @@ pub const ZSTD_LEVEL: i32 = 3;
 const ROW_GROUP_ROWS: usize = 1 << 17;
 /// Arrow bytes of a row group in memory, after which it ends. All tables of a date
 /// are written at once.
-const ROW_GROUP_BYTES: usize = 16 << 20;
+const ROW_GROUP_BYTES: usize = 12 << 20;
 /// Bytes of a text that bounds those of a page or row group.
 const LONGEST_BOUND: usize = 16;
 const FALSE_POSITIVES: f64 = 1e-6;
