@@ -198,9 +198,11 @@ mod tests {
     use super::*;
     use crate::arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
     use crate::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use crate::dataset::format::Format;
     use crate::dataset::parquet::PartWriter;
     use crate::files::PRIVATE;
     use crate::raw::SegmentWriter;
+    use ::parquet::file::properties::WriterProperties;
     use std::path::PathBuf;
     use std::sync::Arc;
 
@@ -217,7 +219,8 @@ mod tests {
         let ids: StringArray = calls.iter().map(|(id, _)| Some(*id)).collect();
         let starts: TimestampMicrosecondArray = calls.iter().map(|(_, start)| *start).collect();
         let columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(starts.with_timezone("UTC"))];
-        let mut writer = PartWriter::create(path, &schema, "", PRIVATE).unwrap();
+        let format = Format { schema: schema.clone(), properties: WriterProperties::default() };
+        let mut writer = PartWriter::create(path, &Arc::new(format), PRIVATE).unwrap();
         writer.write(RecordBatch::try_new(schema, columns).unwrap()).unwrap();
         writer.finish().unwrap();
     }

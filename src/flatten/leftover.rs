@@ -29,6 +29,13 @@ pub(crate) struct Leftover {
     pub(crate) is_drift: bool,
 }
 
+impl Leftover {
+    /// One that is no drift.
+    pub(crate) const fn new(object: NodeId, name: String, value: String) -> Self {
+        Self { object, name, value, is_drift: false }
+    }
+}
+
 /// Reads the value of a member as text.
 pub(super) fn value<'de, A: MapAccess<'de>>(map: &mut A) -> Result<&'de RawValue, A::Error> {
     let raw: &RawValue = map.next_value()?;

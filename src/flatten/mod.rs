@@ -125,6 +125,7 @@ mod seed_identity;
 mod seed_key;
 mod seed_list;
 mod seed_map;
+mod seed_twin;
 #[cfg(test)]
 mod tests;
 mod vacant;

@@ -44,11 +44,11 @@ pub(crate) fn entries(raw: &RawValue) -> Vec<Entry<'_>> {
 }
 
 pub(crate) fn last_of_each(all: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
-    let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(all.len());
+    let mut places: HashMap<Result<Cow<'_, str>, &str>, usize> = HashMap::with_capacity(all.len());
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(all.len());
     for entry in all {
         // An undecodable name cannot equal a decodable one.
-        let name = entry.name.clone().unwrap_or(Cow::Owned(format!("\0{}", entry.key.get())));
+        let name = entry.name.clone().ok_or_else(|| entry.key.get());
         match places.get(&name) {
             Some(&at) => entries[at].value = entry.value,
             None => {

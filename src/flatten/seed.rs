@@ -25,13 +25,15 @@ pub(crate) struct Memory {
     /// For each node, which member came after which the last time.
     successors: Vec<Vec<u16>>,
     /// For each table and identity, 1 + the source that supplied the current row.
-    supplied: Vec<Vec<usize>>,
+    pub(super) supplied: Vec<Vec<usize>>,
     /// Nodes where this record had unknown enum members.
     pub(crate) new_members: Vec<NodeId>,
     /// Members that this record has beside the known ones: object and name.
     pub(crate) unknown_members: Vec<(NodeId, String)>,
     /// What the rows that are being read have beside their columns.
     pub(super) leftovers: Vec<Leftover>,
+    /// Second sources of identities, by the number of the identity.
+    pub(super) twins: Vec<(usize, Leftover)>,
     /// Rows per table before this record.
     before: Vec<usize>,
     pub(super) name: String,
@@ -49,6 +51,7 @@ impl Memory {
             new_members: Vec::new(),
             unknown_members: Vec::new(),
             leftovers: Vec::new(),
+            twins: Vec::new(),
             before: Vec::new(),
             name: String::new(),
         }
@@ -66,6 +69,7 @@ pub(crate) fn record<'de, D: Deserializer<'de>>(
     memory.new_members.clear();
     memory.unknown_members.clear();
     memory.leftovers.clear();
+    memory.twins.clear();
     before.clone_into(&mut memory.before);
     deserializer.deserialize_any(Record(Context { plan, buffers, memory }))
 }
@@ -108,8 +112,9 @@ impl<'c> Context<'c> {
     /// Reads the object of the row that was opened last in `table`.
     fn row<'de, A: MapAccess<'de>>(&mut self, table: usize, element: NodeId, map: A) -> Result<(), A::Error> {
         self.memory.supplied[table].fill(0);
-        let first = self.memory.leftovers.len();
+        let (first, first_twin) = (self.memory.leftovers.len(), self.memory.twins.len());
         self.members(element, table, map)?;
+        self.memory.take_twins(first_twin);
         if self.memory.leftovers.len() > first {
             self.write_leftovers(table, element, first);
         }
@@ -187,6 +192,11 @@ impl<'c> Context<'c> {
                 Key::Unknown => {
                     other |= self.memory.name != "@odata.type";
                     match object.set {
+                        Some(place) if self.is_twin(table, place) => {
+                            let name = std::mem::take(&mut self.memory.name);
+                            leftover::once(&mut unknown, &name)?;
+                            self.twin(node, table, place, name, leftover::value(&mut map)?)?;
+                        }
                         Some(place) if self.memory.name != "@odata.type" => {
                             map.next_value_seed(InSet { place, table, context: self.reborrow() })?;
                         }
