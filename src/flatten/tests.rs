@@ -744,3 +744,42 @@ fn catalogues_that_contradict_themselves_are_refused() {
         refused(&|catalogue| catalogue.tables[0].columns.push(derived("x", Type::String, "copy", &["nothing"])));
     assert!(message.contains("nothing"), "{message}");
 }
+
+#[test]
+fn the_deprecated_set_beside_the_identity_is_kept_as_it_was_served() {
+    let caller = |rest: &str| {
+        format!(
+            r#","sessions":[{{"caller":{{"associatedIdentity":{{"id":"u","displayName":"U","userPrincipalName":"u@x"}}{rest},"x":1}}}}]"#
+        )
+    };
+    let taken = [
+        r#","identity":{"user":{"id":"u","displayName":"Y"}}"#,
+        r#","identity":{"application":null,"user":{"id":"u","more":[1],"id@odata.x":2}},"feedback":null"#,
+        r#","identity":{"phone":"","user":{"id":"u","tenantId":null}}"#,
+    ];
+    for rest in taken {
+        let read = one(&caller(rest));
+        assert_eq!(read.careful, 0, "the fast path gave up on {rest}");
+        assert_eq!(read.cell("sessions", "caller_identity_id"), "u");
+        assert_eq!(read.cell("sessions", "caller_identity_display_name"), "U");
+        let extra = read.cell("sessions", "extra_json");
+        assert!(extra.starts_with(r#"{"caller":{"x":1,"identity":{"user":{"#), "{extra}");
+    }
+    let not_taken = [
+        // Another one, another kind, more than one, more than is known, the same name twice.
+        r#","identity":{"user":{"id":"v"}}"#,
+        r#","identity":{"user":{"displayName":"U"}}"#,
+        r#","identity":{"guest":{"id":"u"}}"#,
+        r#","identity":{"user":{"id":"u"},"guest":{"id":"g"}}"#,
+        r#","identity":{"application":{},"user":{"id":"u"}}"#,
+        r#","identity":{"user":{"id":"u","tenantId":"t"}}"#,
+        r#","identity":{"user":{"id":"u"},"user":null}"#,
+        r#","identity":{"user":null,"user":{"id":"u"}}"#,
+        r#","identity":{"user":7}"#,
+    ];
+    for rest in not_taken {
+        odd(&caller(rest));
+    }
+    odd(r#","sessions":[{"caller":{"identity":{"user":{"id":"u"}},"associatedIdentity":{"id":"u"}}}]"#);
+    odd(r#","sessions":[{"caller":{"associatedIdentity":{"id":"u"},"identity":{"user":{"id":"u"}}}}]"#);
+}
