@@ -112,13 +112,13 @@ mod tests {
 
     #[test]
     fn one_value_that_is_frequent_among_others_does_not_decide() {
-        let number = |row: usize| if row % 4 == 0 { 0.0 } else { row as f64 };
+        let number = |row: usize| if row.is_multiple_of(4) { 0.0 } else { row as f64 };
         assert!(!dictionaries(&slices(50_001, number, |_| None))[0]);
     }
 
     #[test]
     fn few_values_and_none_at_all_keep_what_is_usual() {
-        let text = |row: usize| (row % 1_000 == 0).then(|| row.to_string());
+        let text = |row: usize| row.is_multiple_of(1_000).then(|| row.to_string());
         assert_eq!(dictionaries(&slices(10, |row| row as f64, text)), [true, true]);
         assert!(dictionaries(&slices(10_000, |_| 1.0, text))[1]);
     }
