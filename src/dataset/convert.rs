@@ -276,7 +276,7 @@ mod tests {
         assert!(quarantine.lines().all(|line| line.contains("not-json")), "{quarantine}");
         assert!(quarantine.starts_with("{\"item\":\"000001-1\"") && quarantine.contains("\"item\":\"000001-3\""));
         for (name, threads, piece) in [("one", 1, 700), ("three", 3, 20_000)] {
-            let plan = plan(name, Lines::with_bounds(piece, 5000, 1 << 20), 500, threads);
+            let plan = plan(name, Lines::with_bounds(piece, 60, 5000, 1 << 20), 500, threads);
             let (found, counts_of) = converted(&inputs, &home.path().join(name), &plan);
             assert_eq!(found, expected, "{name}");
             assert_eq!(counts_of.exported, counts.exported);
@@ -292,7 +292,7 @@ mod tests {
         let input = home.path().join("in.ndjson");
         files::write_atomically(&input, format!("{}\n{long}\n{}", record(1), record(2)).as_bytes(), PRIVATE).unwrap();
         let plan = Plan {
-            lines: Lines::with_bounds(4000, 100, 30_000),
+            lines: Lines::with_bounds(4000, 60, 100, 30_000),
             scratch: Scratch::new(home.path().join("index")),
             threads: 2,
             now: DateTime::UNIX_EPOCH,

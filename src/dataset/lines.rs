@@ -38,6 +38,8 @@ impl Found {
 /// Reads pieces, on several threads at once.
 pub struct Lines {
     piece: u64,
+    /// Bytes in which the head of a record mostly stands.
+    head: usize,
     /// Lines of more bytes are read one at a time.
     large: usize,
     /// The longest record.
@@ -47,16 +49,17 @@ pub struct Lines {
 
 impl Default for Lines {
     fn default() -> Self {
-        Self::with_bounds(2 << 20, 4 << 20, MAX_RECORD_BYTES)
+        Self::with_bounds(2 << 20, 4 << 10, 4 << 20, MAX_RECORD_BYTES)
     }
 }
 
 impl Lines {
-    /// With pieces of so many bytes; lines of over `large` bytes are read one at
-    /// a time, and of records over `limit` no more than that is in memory.
+    /// With pieces of so many bytes. Of a line whose first `head` bytes tell where
+    /// its record belongs no more is kept; others of over `large` bytes are read one
+    /// at a time, and of records over `limit` no more than that is in memory.
     #[must_use]
-    pub const fn with_bounds(piece: u64, large: usize, limit: usize) -> Self {
-        Self { piece, large, limit, one_large: Mutex::new(()) }
+    pub const fn with_bounds(piece: u64, head: usize, large: usize, limit: usize) -> Self {
+        Self { piece, head, large, limit, one_large: Mutex::new(()) }
     }
 
     /// The pieces of a file of `size` bytes. The last has no end: a file may grow.
@@ -101,9 +104,13 @@ impl Lines {
         found: &mut Vec<Found>,
     ) -> io::Result<Option<u64>> {
         line.clear();
+        reader.by_ref().take(self.head as u64).read_until(b'\n', line)?;
+        if let Some(length) = head_alone(reader, line, offset, self.limit as u64, found)? {
+            return Ok(Some(length));
+        }
         let keep = self.limit + MARK.len() + 1;
         let mut one_large = None;
-        while line.len() < keep {
+        while line.len() < keep && !line.ends_with(b"\n") {
             if line.len() >= self.large && one_large.is_none() {
                 one_large = Some(self.one_large.lock().unwrap_or_else(PoisonError::into_inner));
             }
@@ -112,7 +119,7 @@ impl Lines {
                 // A vector that grows by itself takes up to three times the line.
                 line.reserve_exact(step);
             }
-            if reader.by_ref().take(step as u64).read_until(b'\n', line)? == 0 || line.ends_with(b"\n") {
+            if reader.by_ref().take(step as u64).read_until(b'\n', line)? == 0 {
                 break;
             }
         }
@@ -140,6 +147,28 @@ impl Lines {
     }
 }
 
+/// Takes the record whose head stands in `begun`, the beginning of a line that goes
+/// on: the rest is not kept. The length of the line, if that could be done.
+fn head_alone(
+    reader: &mut impl BufRead,
+    begun: &[u8],
+    offset: u64,
+    limit: u64,
+    found: &mut Vec<Found>,
+) -> io::Result<Option<u64>> {
+    let mark = if offset == 0 && begun.starts_with(MARK) { MARK.len() } else { 0 };
+    let head = flatten::head(&begun[mark..]);
+    if head.is_err() || begun.ends_with(b"\n") {
+        return Ok(None);
+    }
+    let (more, text) = skip_line(reader)?;
+    let text = text.map_or(begun.trim_ascii_end().len() as u64, |text| begun.len() as u64 + text);
+    let length = text - mark as u64;
+    let head = if length > limit { Err(Refused::TooLarge) } else { head };
+    found.push(Found { offset: offset + mark as u64, length, head });
+    Ok(Some(begun.len() as u64 + more))
+}
+
 /// Reads to the end of the line and keeps nothing: its length, and that without
 /// white space at the end, if there is anything else.
 fn skip_line(reader: &mut impl BufRead) -> io::Result<(u64, Option<u64>)> {
@@ -149,7 +178,7 @@ fn skip_line(reader: &mut impl BufRead) -> io::Result<(u64, Option<u64>)> {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             other => other?,
         };
-        let line_break = bytes.iter().position(|&byte| byte == b'\n');
+        let line_break = memchr::memchr(b'\n', bytes);
         let taken = line_break.map_or(bytes.len(), |at| at + 1);
         if let Some(last) = bytes[..taken].iter().rposition(|byte| !byte.is_ascii_whitespace()) {
             text = Some(length + last as u64 + 1);
@@ -200,8 +229,8 @@ mod tests {
     fn compare(bytes: &[u8], limit: usize) {
         let all = expected(bytes, limit);
         for piece in (1..90).chain([1 << 20]) {
-            for large in [16, 1 << 20] {
-                assert_eq!(read(bytes, &Lines::with_bounds(piece, large, limit)), all, "pieces of {piece}");
+            for (head, large) in [(1, 16), (75, 90), (1 << 20, 1 << 20)] {
+                assert_eq!(read(bytes, &Lines::with_bounds(piece, head, large, limit)), all, "pieces of {piece}");
             }
         }
     }
@@ -241,7 +270,7 @@ mod tests {
         ] {
             compare(bytes.as_bytes(), limit);
         }
-        let found = read(format!("{long}\n{a}").as_bytes(), &Lines::with_bounds(50, 20, limit));
+        let found = read(format!("{long}\n{a}").as_bytes(), &Lines::with_bounds(50, 10, 20, limit));
         assert_eq!((found[0].length, &found[0].head), (long.len() as u64, &Err(Refused::TooLarge)));
         assert!(found[1].head.is_ok());
     }
@@ -253,10 +282,10 @@ mod tests {
                 "\n", "\r\n", " ", "\u{feff}", "{", "x", "{}", "nnnnnnnnnnnnnnnnnnnnnnnnn",
                 r#"{"id":"a","version":1,"startDateTime":"2026-01-01T00:00:00Z"}"#,
             ]), 0..40),
-            piece in 1_u64..64, large in 1_usize..64, limit in 1_usize..100,
+            piece in 1_u64..64, head in 1_usize..80, large in 1_usize..64, limit in 1_usize..100,
         ) {
             let bytes = words.concat().into_bytes();
-            prop_assert_eq!(read(&bytes, &Lines::with_bounds(piece, large, limit)), expected(&bytes, limit));
+            prop_assert_eq!(read(&bytes, &Lines::with_bounds(piece, head, large, limit)), expected(&bytes, limit));
         }
     }
 }

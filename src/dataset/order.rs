@@ -199,18 +199,17 @@ impl<'a> SourceReader<'a> {
     /// # Errors
     /// Any failure of the file system, by class I/O.
     pub fn read_at(&mut self, source: usize, offset: u64, length: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.read_into(source, offset, length, &mut bytes)?;
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        self.read_into(source, offset, &mut bytes)?;
         Ok(bytes)
     }
 
-    fn read_into(&mut self, source: usize, offset: u64, length: u64, bytes: &mut Vec<u8>) -> Result<()> {
+    fn read_into(&mut self, source: usize, offset: u64, bytes: &mut [u8]) -> Result<()> {
         let path = &self.sources[source];
         let mut file = match self.open.take() {
             Some((open, file)) if open == source => file,
             _ => files::open(path)?,
         };
-        bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
         file.seek(SeekFrom::Start(offset))
             .and_then(|_| file.read_exact(bytes))
             .map_err(|e| Error::io("read", path, e))?;
@@ -297,20 +296,26 @@ type Chunk = (Vec<RecordBatch>, Vec<(Entry, Refused)>);
 
 struct Worker<'a> {
     reader: SourceReader<'a>,
-    record: Vec<u8>,
+    /// As long as the longest record so far.
+    buffer: Vec<u8>,
     flattener: Flattener,
 }
 
 impl<'a> Worker<'a> {
     fn new(sources: &'a [PathBuf], plan: &Arc<Plan>) -> Self {
-        Self { reader: SourceReader::new(sources), record: Vec::new(), flattener: Flattener::new(plan.clone()) }
+        Self { reader: SourceReader::new(sources), buffer: Vec::new(), flattener: Flattener::new(plan.clone()) }
     }
 
     fn flatten(&mut self, chunk: &[Entry]) -> Result<Chunk> {
         let mut refused = Vec::new();
         for entry in chunk {
-            self.reader.read_into(entry.source, entry.offset, entry.length, &mut self.record)?;
-            if let Err(reason) = self.flattener.push(&self.record) {
+            let length = usize::try_from(entry.length).unwrap_or(usize::MAX);
+            if self.buffer.len() < length {
+                self.buffer.resize(length, 0);
+            }
+            let record = &mut self.buffer[..length];
+            self.reader.read_into(entry.source, entry.offset, record)?;
+            if let Err(reason) = self.flattener.push(record) {
                 refused.push((entry.clone(), reason));
             }
         }
