@@ -116,7 +116,7 @@ fn dataset() {
     }
     let root = base.join("out");
     let (files, bytes) = (count(&root), size(&root));
-    println!("## A run on a large dataset\n");
+    println!("\n## A run on a large dataset\n");
     println!(
         "{} calls over {DAYS} days, {SEALED} of them sealed, the last two as {} hourly runs left them: {files} files, {:.0} MB.\n\
          Calls of sealed dates have one session, the others up to 300.",
