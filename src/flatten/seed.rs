@@ -142,7 +142,7 @@ impl<'c> Context<'c> {
         let object = plan.object(node);
         let (mut seen, mut seen_fields, mut before) = (0_u128, 0_u32, 0_usize);
         let (mut agent, mut other) = (false, false);
-        let (mut unknown, mut later) = (Vec::new(), Vec::new());
+        let (mut unknown, mut later, mut sets) = (Vec::new(), Vec::new(), Vec::new());
         let place = object.identity;
         if let Some(place) = place {
             self.supply(table, place)?;
@@ -175,6 +175,9 @@ impl<'c> Context<'c> {
                         Kind::Kept => self.leave(node, &member.name, leftover::value(&mut map)?, false),
                         Kind::Rows(rows) if rows.when == When::IfPreviousEmpty => {
                             later.push((member, leftover::value(&mut map)?));
+                        }
+                        Kind::Object(set) if set.may_be_a_twin() => {
+                            sets.push((member.node, leftover::value(&mut map)?))
                         }
                         _ => map.next_value_seed(Value { node: member.node, table, context: self.reborrow() })?,
                     }
@@ -212,6 +215,9 @@ impl<'c> Context<'c> {
         }
         for (member, value) in later {
             self.later(node, member, table, value)?;
+        }
+        for (set, value) in sets {
+            self.set(set, table, value)?;
         }
         if let Some(column) = object.endpoint {
             let of_type = object.find("@odata.type").and_then(|at| match &plan.nodes[object.members[at].node].kind {
@@ -346,10 +352,10 @@ pub(crate) fn told_kind<'b>(identity: &IdentityPlan, text: impl Fn(usize) -> Opt
 }
 
 /// The value of a node.
-struct Value<'c> {
-    node: NodeId,
-    table: usize,
-    context: Context<'c>,
+pub(super) struct Value<'c> {
+    pub(super) node: NodeId,
+    pub(super) table: usize,
+    pub(super) context: Context<'c>,
 }
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {

@@ -3,10 +3,10 @@
 //! was served, if it says who the first one is and no more than that.
 
 use super::leftover::Leftover;
-use super::plan::{IdentityPlace, NodeId};
+use super::plan::{IdentityPlace, NodeId, Object};
 use super::raw;
-use super::seed::{Context, Memory, not_plain};
-use serde::de::Error;
+use super::seed::{Context, Memory, Value, not_plain};
+use serde::de::{DeserializeSeed, Error};
 use serde_json::value::RawValue;
 
 impl Memory {
@@ -17,7 +17,23 @@ impl Memory {
     }
 }
 
+impl Object {
+    /// Whether this is a set that another source of the identity goes before.
+    pub(super) fn may_be_a_twin(&self) -> bool {
+        self.set.is_some_and(|place| place.source > 0)
+    }
+}
+
 impl Context<'_> {
+    /// Reads a set once all that may go before it is read.
+    pub(super) fn set<E: Error>(&mut self, node: NodeId, table: usize, value: &RawValue) -> Result<(), E> {
+        let left = self.memory.leftovers.len();
+        let mut value = serde_json::Deserializer::from_str(value.get());
+        let read = Value { node, table, context: self.reborrow() }.deserialize(&mut value);
+        // What it left would stand behind what came after it.
+        if read.is_err() || self.memory.leftovers.len() > left { Err(not_plain()) } else { Ok(()) }
+    }
+
     /// Whether a better source supplied the identity of the row.
     pub(super) fn is_twin(&self, table: usize, place: IdentityPlace) -> bool {
         let supplied = self.memory.supplied[table][place.identity];

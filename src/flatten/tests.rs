@@ -780,6 +780,11 @@ fn the_deprecated_set_beside_the_identity_is_kept_as_it_was_served() {
     for rest in not_taken {
         odd(&caller(rest));
     }
-    odd(r#","sessions":[{"caller":{"identity":{"user":{"id":"u"}},"associatedIdentity":{"id":"u"}}}]"#);
+    let first = r#"{"identity":{"user":{"id":"u"}},"associatedIdentity":{"id":"u","userPrincipalName":"p"}}"#;
+    assert_eq!(one(&format!(r#","sessions":[{{"caller":{first}}}]"#)).careful, 0);
+    let organizers = r#","organizer":{"user":{"id":"u"}},"organizer_v2":{"id":"u","identity":{"user":{"id":"u","displayName":"U"}}}"#;
+    assert_eq!(one(organizers).careful, 0);
+    // What the set left would stand behind the member after it.
+    odd(r#","sessions":[{"caller":{"identity":{"user":{"id":"u"},"x":{"@odata.type":1}},"y":1}}]"#);
     odd(r#","sessions":[{"caller":{"associatedIdentity":{"id":"u"},"identity":{"user":{"id":"u"}}}}]"#);
 }
