@@ -188,7 +188,7 @@ fn changed(change: Change, format: &Format, is_sorted_otherwise: bool) -> Format
     if is_sorted_otherwise {
         builder = builder.set_sorting_columns(None);
     }
-    Format { schema, properties: builder.build() }
+    Format::of(schema, builder.build()).unwrap()
 }
 
 impl Layouts {

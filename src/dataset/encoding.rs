@@ -1,11 +1,12 @@
-//! Which columns of a file get a dictionary: told from the rows of its first row
-//! group, so that the same rows always give the same file.
+//! How the columns of a row group are encoded: told from its rows, so that the same
+//! rows always give the same file.
 //!
-//! A dictionary of values that hardly repeat costs time and makes the file larger.
+//! A dictionary of values that hardly repeat costs time and makes the file larger;
+//! of nulls alone there is nothing to compress.
 
 use crate::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use crate::arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType};
-use parquet::basic::Encoding;
+use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -15,12 +16,19 @@ const SAMPLE: usize = 512;
 /// Fewer than these say nothing.
 const LEAST: usize = 16;
 
-/// `properties` with the encodings that fit `slices`, which are the first row group.
+/// `properties` with the encodings that fit `slices`, which are the row group.
 pub(super) fn chosen(schema: &SchemaRef, slices: &[RecordBatch], properties: WriterProperties) -> WriterProperties {
     let rows: usize = slices.iter().map(RecordBatch::num_rows).sum();
     let mut builder = properties.into_builder();
     let mut sample = Vec::with_capacity(SAMPLE);
     for (number, field) in schema.fields().iter().enumerate() {
+        let column = ColumnPath::from(field.name().as_str());
+        if slices.iter().map(|slice| slice.column(number).null_count()).sum::<usize>() == rows {
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_compression(column, Compression::UNCOMPRESSED);
+            continue;
+        }
         sample.clear();
         let mut row = 0;
         for slice in slices {
@@ -33,7 +41,6 @@ pub(super) fn chosen(schema: &SchemaRef, slices: &[RecordBatch], properties: Wri
         if repeats(&mut sample) {
             continue;
         }
-        let column = ColumnPath::from(field.name().as_str());
         builder = builder.set_column_dictionary_enabled(column.clone(), false);
         if field.data_type() == &DataType::Utf8 {
             builder = builder.set_column_encoding(column, Encoding::DELTA_LENGTH_BYTE_ARRAY);
@@ -121,5 +128,16 @@ mod tests {
         let text = |row: usize| row.is_multiple_of(1_000).then(|| row.to_string());
         assert_eq!(dictionaries(&slices(10, |row| row as f64, text)), [true, true]);
         assert!(dictionaries(&slices(10_000, |_| 1.0, text))[1]);
+    }
+
+    #[test]
+    fn what_is_null_in_all_rows_is_not_compressed() {
+        let usual = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        for (last, of_texts) in [(None, Compression::UNCOMPRESSED), (Some("one"), Compression::SNAPPY)] {
+            let slices = slices(5_000, |row| row as f64, |row| last.filter(|_| row == 4_999).map(str::to_owned));
+            let chosen = chosen(&slices[0].schema(), &slices, usual.clone());
+            let codecs = ["number", "text"].map(|name| chosen.compression(&ColumnPath::from(name)));
+            assert_eq!(codecs, [Compression::SNAPPY, of_texts]);
+        }
     }
 }

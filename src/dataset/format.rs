@@ -4,10 +4,11 @@
 use crate::arrow::datatypes::SchemaRef;
 use crate::error::{Error, Result};
 use crate::schema::{Source, Table};
+use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
+use parquet::schema::types::{ColumnPath, TypePtr};
 
 /// How hard pages are compressed.
 pub const ZSTD_LEVEL: i32 = 3;
@@ -28,6 +29,8 @@ const SORT: [&str; 2] = ["call_start_date_time", "call_id"];
 pub struct Format {
     /// The columns.
     pub schema: SchemaRef,
+    /// The same as Parquet has them.
+    pub parquet_schema: TypePtr,
     /// What the Parquet writer is told, but for what the rows say. The bytes of a
     /// row group are those of its Arrow arrays.
     pub properties: WriterProperties,
@@ -37,7 +40,8 @@ impl Format {
     /// That of `table`; files name `schema_version` in their metadata.
     ///
     /// # Errors
-    /// None but a compression level that zstd does not have.
+    /// None but a compression level that zstd does not have, or a type that Parquet
+    /// does not have.
     pub fn new(table: &Table, schema_version: &str) -> Result<Self> {
         let schema = table.arrow_schema();
         let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|e| Error::config("No such zstd level").because(e))?;
@@ -71,6 +75,19 @@ impl Format {
                 .set_column_bloom_filter_fpp(column.clone(), FALSE_POSITIVES)
                 .set_column_bloom_filter_max_ndv(column, DISTINCT_CALLS);
         }
-        Ok(Self { schema, properties: builder.build() })
+        Self::of(schema, builder.build())
+    }
+
+    /// Columns, written with those properties and, in the metadata, their Arrow schema.
+    ///
+    /// # Errors
+    /// A type that Parquet does not have.
+    pub fn of(schema: SchemaRef, mut properties: WriterProperties) -> Result<Self> {
+        add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
+        let parquet_schema = ArrowSchemaConverter::new()
+            .convert(&schema)
+            .map_err(|e| Error::config("Parquet cannot hold a type of a column").because(e))?
+            .root_schema_ptr();
+        Ok(Self { schema, parquet_schema, properties })
     }
 }

@@ -219,7 +219,7 @@ mod tests {
         let ids: StringArray = calls.iter().map(|(id, _)| Some(*id)).collect();
         let starts: TimestampMicrosecondArray = calls.iter().map(|(_, start)| *start).collect();
         let columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(starts.with_timezone("UTC"))];
-        let format = Format { schema: schema.clone(), properties: WriterProperties::default() };
+        let format = Format::of(schema.clone(), WriterProperties::default()).unwrap();
         let mut writer = PartWriter::create(path, &Arc::new(format), PRIVATE).unwrap();
         writer.write(RecordBatch::try_new(schema, columns).unwrap()).unwrap();
         writer.finish().unwrap();

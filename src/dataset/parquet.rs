@@ -9,12 +9,12 @@ use crate::arrow::array::{Array, AsArray, RecordBatch};
 use crate::arrow::compute::BatchCoalescer;
 use crate::error::{Class, Error, Result};
 use crate::files::{self, Modes};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,8 +35,7 @@ pub struct Written {
 pub struct PartWriter {
     file: File,
     format: Arc<Format>,
-    /// Begun with the first row group, which says the encodings.
-    writer: Option<(SerializedFileWriter<File>, ArrowRowGroupWriterFactory)>,
+    writer: SerializedFileWriter<File>,
     slices: BatchCoalescer,
     /// The slices of the row group that is next, and their bytes.
     group: Vec<RecordBatch>,
@@ -51,10 +50,15 @@ impl PartWriter {
     /// # Errors
     /// Any failure of the file system, by class I/O.
     pub fn create(path: &Path, format: &Arc<Format>, modes: Modes) -> Result<Self> {
+        let file = files::create_file(path, modes)?;
+        let sink = file.try_clone().map_err(|e| Error::io("write", path, e))?;
+        let writer =
+            SerializedFileWriter::new(sink, format.parquet_schema.clone(), Arc::new(format.properties.clone()))
+                .map_err(|e| failed("write", path, e))?;
         Ok(Self {
-            file: files::create_file(path, modes)?,
+            file,
             format: format.clone(),
-            writer: None,
+            writer,
             slices: BatchCoalescer::new(format.schema.clone(), SLICE),
             group: Vec::new(),
             group_bytes: 0,
@@ -90,16 +94,12 @@ impl PartWriter {
     fn write_group(&mut self) -> Result<(), ParquetError> {
         let slices = std::mem::take(&mut self.group);
         self.group_bytes = 0;
-        let (writer, factory) = match &mut self.writer {
-            Some(begun) => begun,
-            none => none.insert(begin(&self.file, &self.format, &slices)?),
-        };
         if slices.is_empty() {
             return Ok(());
         }
-        let columns = factory.create_column_writers(writer.flushed_row_groups().len())?;
+        let columns = column_writers(&self.format, &slices)?;
         let mut arrays: Vec<_> = slices.into_iter().map(|slice| slice.columns().to_vec().into_iter()).collect();
-        let mut group = writer.next_row_group()?;
+        let mut group = self.writer.next_row_group()?;
         // Every field is one column: a list is of texts.
         for (field, mut column) in self.format.schema.fields().iter().zip(columns) {
             for array in arrays.iter_mut().filter_map(Iterator::next) {
@@ -121,9 +121,7 @@ impl PartWriter {
         self.slices.finish_buffered_batch().map_err(|e| failed("write", &self.path, e.into()))?;
         self.take_slices()?;
         self.write_group().map_err(|e| failed("write", &self.path, e))?;
-        if let Some((writer, _)) = self.writer {
-            writer.close().map_err(|e| failed("write", &self.path, e))?;
-        }
+        self.writer.close().map_err(|e| failed("write", &self.path, e))?;
         Ok(Ended { file: self.file, written: Written { path: self.path, rows: self.rows } })
     }
 
@@ -136,13 +134,12 @@ impl PartWriter {
     }
 }
 
-fn begin(
-    file: &File,
-    format: &Format,
-    slices: &[RecordBatch],
-) -> Result<(SerializedFileWriter<File>, ArrowRowGroupWriterFactory), ParquetError> {
+/// One for each column, as the values of the row group ask for.
+fn column_writers(format: &Format, slices: &[RecordBatch]) -> Result<Vec<ArrowColumnWriter>, ParquetError> {
     let properties = encoding::chosen(&format.schema, slices, format.properties.clone());
-    ArrowWriter::try_new(file.try_clone()?, format.schema.clone(), Some(properties))?.into_serialized_writer()
+    // The library's factory takes the properties of a file: here of one that is not written.
+    let file = SerializedFileWriter::new(io::sink(), format.parquet_schema.clone(), Arc::new(properties))?;
+    ArrowRowGroupWriterFactory::new(&file, format.schema.clone()).create_column_writers(0)
 }
 
 /// Bytes of the values: the same for the same rows, whatever made the array.
