@@ -1,6 +1,7 @@
 # test     everything that must pass: format, lints, Rust tests, the Parquet readers
 # lint     format, clippy, and cargo-deny where it is installed
 # bench    docs/performance.md: beside DuckDB, Polars, pyarrow, pandas, Spark and dlt (what can be set: benches/performance/main.rs)
+# dist     the program as it is published, optimised by a profile of its work (a quarter of an hour; rustup component add llvm-tools)
 # torture  kills, failing system calls, power loss, a hostile Graph: docs/torture.md (Linux, strace)
 # fuzz     any bytes as logs, records, configs and schemas, half an hour each (cargo-fuzz, g++)
 # docs     docs/tables.md from schemas/, and the API documentation
@@ -8,12 +9,24 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: test lint bench torture fuzz docs
+.PHONY: test lint dist bench torture fuzz docs
 
 CARGO  ?= cargo
 PYTHON ?= python3
 VENV   := $(CURDIR)/.venv
 BENCH_VENV := $(CURDIR)/.venv-bench
+
+# Builds with other flags have directories of their own, so that none takes another's place.
+TARGET  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+HOST    := $(shell rustc --version --verbose | sed -n 's/^host: //p')
+PROFDATA := $(shell rustc --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata
+# Code that was built with other features has other names in a profile: that of the benches is their own.
+PROFILE := $(TARGET)/training/program.profdata
+OF_BENCHES := $(TARGET)/training/benches.profdata
+AS_DIST := --locked --profile dist --target $(HOST)
+TRAIN   = CARGO_TARGET_DIR=$(TARGET)/training RUSTFLAGS="-Cprofile-generate=$(@:.profdata=)" $(CARGO)
+TRAINED = CARGO_TARGET_DIR=$(TARGET)/trained RUSTFLAGS="-Cprofile-use=$(1)" $(CARGO)
+SOURCES := Cargo.toml Cargo.lock $(shell find src schemas -type f)
 
 # The Rust tests run the Parquet readers with this interpreter.
 export CALLREC_TEST_PYTHON := $(VENV)/bin/python
@@ -31,11 +44,34 @@ lint:
 	  echo "NOT CHECKED: licences, bans and sources of dependencies (cargo-deny is not installed: cargo install cargo-deny)" >&2; \
 	fi
 
-bench: $(BENCH_VENV)/requirements.txt
+dist: $(PROFILE)
+	$(call TRAINED,$(PROFILE)) build $(AS_DIST)
+	@echo "built: $(TARGET)/trained/$(HOST)/dist/callrec"
+
+$(PROFILE): $(SOURCES) benches/train.sh
+	$(NEEDS_PROFDATA)
+	$(TRAIN) build $(AS_DIST)
+	benches/train.sh $(TARGET)/training/$(HOST)/dist/callrec
+	$(PROFDATA) merge --output $@ $(@:.profdata=)
+
+$(OF_BENCHES): $(SOURCES) $(shell find benches -name '*.rs')
+	$(NEEDS_PROFDATA)
+	CALLREC_BENCH_SECTIONS=floor CALLREC_BENCH_RECORDS=5000 CALLREC_BENCH_ROUNDS=1 CALLREC_BENCH_DOCS=$(TARGET)/training \
+	  CALLREC_BENCH_PYTHON=$(PYTHON) $(TRAIN) bench $(AS_DIST) --bench performance
+	CALLREC_BENCH_RECORDS=5000 $(TRAIN) bench $(AS_DIST) --bench fetch >/dev/null
+	$(PROFDATA) merge --output $@ $(@:.profdata=)
+
+define NEEDS_PROFDATA
+@test -x $(PROFDATA) || { echo "llvm-profdata is needed: rustup component add llvm-tools" >&2; exit 1; }
+@rm -rf $(@:.profdata=)
+endef
+
+bench: $(BENCH_VENV)/requirements.txt $(OF_BENCHES)
 	@command -v java >/dev/null || echo "NOT MEASURED: Spark (there is no java; Debian: apt-get install openjdk-17-jre-headless)" >&2
-	$(CARGO) bench --locked --bench performance
-	$(CARGO) bench --locked --bench fetch >> docs/performance.md
-	$(CARGO) bench --locked --bench incremental >> docs/performance.md
+	$(CARGO) build --locked --release
+	CALLREC_BENCH_PLAIN=$(TARGET)/release/callrec $(call TRAINED,$(OF_BENCHES)) bench $(AS_DIST) --bench performance
+	$(call TRAINED,$(OF_BENCHES)) bench $(AS_DIST) --bench fetch >> docs/performance.md
+	$(call TRAINED,$(OF_BENCHES)) bench $(AS_DIST) --bench incremental >> docs/performance.md
 
 torture:
 	$(CARGO) bench --locked --bench torture > docs/torture.md.new

@@ -23,6 +23,8 @@ pub struct Floor {
     pub wall: [Spread; 2],
     pub cpu: [Spread; 2],
     pub speed_up: Spread,
+    /// CPU of the program that cargo builds by itself, on one thread.
+    pub plain: Option<Spread>,
 }
 
 /// CPU time of this process so far, in seconds.
@@ -79,6 +81,7 @@ fn encode(path: &Path) -> f64 {
 
 pub fn measure(corpus: &Corpus, work: &Path, rounds: usize) -> Floor {
     let mut found: Vec<([f64; 3], [Run; 2])> = Vec::new();
+    let mut plain = Vec::new();
     for round in 1..=rounds {
         eprintln!("floor, round {round} of {rounds}");
         let floor = [skip(&corpus.path, skip_sonic), skip(&corpus.path, skip_serde), encode(&corpus.path)];
@@ -88,6 +91,11 @@ pub fn measure(corpus: &Corpus, work: &Path, rounds: usize) -> Floor {
             std::fs::remove_dir_all(&output).unwrap();
             run
         });
+        if let Some(program) = std::env::var_os("CALLREC_BENCH_PLAIN") {
+            let output = work.join("plain");
+            plain.push(process::flatten_by(&program, &corpus.path, &output, 1).cpu);
+            std::fs::remove_dir_all(&output).unwrap();
+        }
         found.push((floor, runs));
     }
     let of = |number: usize| spread(found.iter().map(|(floor, _)| floor[number]));
@@ -100,6 +108,7 @@ pub fn measure(corpus: &Corpus, work: &Path, rounds: usize) -> Floor {
         wall: [0, 1].map(|at| spread(found.iter().map(|(_, runs)| runs[at].wall))),
         cpu: [0, 1].map(|at| spread(found.iter().map(|(_, runs)| runs[at].cpu))),
         speed_up: spread(found.iter().map(|(_, runs)| runs[0].wall / runs[1].wall)),
+        plain: (!plain.is_empty()).then(|| spread(plain.into_iter())),
     }
 }
 
@@ -130,6 +139,9 @@ impl Floor {
         );
         for (at, over) in self.over.iter().enumerate() {
             row(&format!("`callrec flatten --threads {}`", at + 1), &self.cpu[at], over.text(2));
+        }
+        if let Some(plain) = &self.plain {
+            row("for comparison: `--threads 1`, built by `cargo build --release`", plain, String::new());
         }
         writeln!(
             out,

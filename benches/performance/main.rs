@@ -12,6 +12,7 @@
 //! | `CALLREC_BENCH_KEEP` | | a directory where one output of every peer is kept |
 //! | `CALLREC_BENCH_DOCS` | docs | where performance.md and its plots are written |
 //! | `CALLREC_BENCH_WORK` | target/tmp | where corpora and outputs are for a while: a disk, 15 GB |
+//! | `CALLREC_BENCH_PLAIN` | | another build of the program, measured beside the floor |
 //! | `CALLREC_BENCH_PYTHON` | .venv-bench/bin/python | the interpreter of the neighbours |
 #![allow(
     missing_docs,

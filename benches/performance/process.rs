@@ -51,9 +51,14 @@ pub fn measure<S: AsRef<OsStr> + std::fmt::Debug>(command: &[S]) -> Run {
 
 /// `callrec flatten` into a new directory.
 pub fn flatten(input: &Path, output: &Path, threads: usize) -> Run {
+    flatten_by(OsStr::new(env!("CARGO_BIN_EXE_callrec")), input, output, threads)
+}
+
+/// The same by another build.
+pub fn flatten_by(program: &OsStr, input: &Path, output: &Path, threads: usize) -> Run {
     let threads = threads.to_string();
     measure(&[
-        OsStr::new(env!("CARGO_BIN_EXE_callrec")),
+        program,
         "flatten".as_ref(),
         input.as_os_str(),
         "--output".as_ref(),

@@ -11,6 +11,7 @@ use crate::process::{self, Run};
 use crate::queries::Queries;
 use serde::Serialize;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::Command;
 
 /// What can be run, in the order of the text.
@@ -58,19 +59,25 @@ struct Want {
     holds: bool,
 }
 
+fn draw(figures: &Plots, file: &Path, plots: &Path) {
+    std::fs::write(file, serde_json::to_vec(figures).unwrap()).unwrap();
+    let drawn = Command::new(process::python())
+        .arg(process::repository().join("benches/performance/plots.py"))
+        .args([file, plots])
+        .status()
+        .unwrap();
+    assert!(drawn.success(), "the plots could not be drawn");
+}
+
 impl Report {
     pub fn write(&self, settings: &Settings, corpus: &Corpus) {
         let text = self.markdown(settings, corpus);
         let plots = settings.docs.join("performance");
         std::fs::create_dir_all(&plots).unwrap();
-        let figures = settings.work.join("figures.json");
-        std::fs::write(&figures, serde_json::to_vec(&self.plots()).unwrap()).unwrap();
-        let drawn = Command::new(process::python())
-            .arg(process::repository().join("benches/performance/plots.py"))
-            .args([&figures, &plots])
-            .status()
-            .unwrap();
-        assert!(drawn.success(), "the plots could not be drawn");
+        let figures = self.plots();
+        if !(figures.peers.is_empty() && figures.growth.is_empty()) {
+            draw(&figures, &settings.work.join("figures.json"), &plots);
+        }
         let path = settings.docs.join("performance.md");
         std::fs::write(&path, text).unwrap();
         eprintln!("wrote {}", path.display());
