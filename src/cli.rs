@@ -2,7 +2,7 @@
 
 use crate::call_id::CallId;
 use crate::progress;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,6 +73,13 @@ pub enum SchemaFormat {
 pub enum Verb {
     /// The scheduled job: collect ids, fetch records, flatten and publish them
     Run(Run),
+    /// Fetch what Graph lists and no notification named; look again at settled calls
+    Reconcile(Reconcile),
+    /// Fetch all calls that Graph lists: a first run
+    Backfill(Backfill),
+    /// The subscription through which Graph announces call records
+    #[command(subcommand)]
+    Subscribe(Subscribe),
     /// Make tables from call-record files, without Graph
     Flatten(Flatten),
     /// Make the tables again from the raw archive
@@ -84,7 +91,7 @@ pub enum Verb {
     /// Check keys, references, hashes and counts
     Verify(Answer),
     /// Pending, quarantined and expiring ids, and the last runs
-    Status(Answer),
+    Status(Status),
     /// What was refused and why
     #[command(subcommand)]
     Quarantine(Quarantine),
@@ -112,6 +119,14 @@ pub struct Run {
     /// Fetch the calls in this file (text or CSV); no log is read
     #[arg(long, value_name = "FILE")]
     pub ids_file: Option<PathBuf>,
+    /// What all fetching verbs take
+    #[command(flatten)]
+    pub fetching: Fetching,
+}
+
+/// Flags of the verbs that fetch records.
+#[derive(Debug, Args, Default)]
+pub struct Fetching {
     /// Say how many requests the run would make and how long they would take
     #[arg(long)]
     pub dry_run: bool,
@@ -124,6 +139,55 @@ pub struct Run {
     /// Write the summary to this file too
     #[arg(long, value_name = "FILE")]
     pub summary_file: Option<PathBuf>,
+    /// Write the figures of the summary to this file as Prometheus text
+    #[arg(long, value_name = "FILE")]
+    pub metrics_file: Option<PathBuf>,
+    /// Ask for this URL after a run that ends with 0; after any, where it holds {exit_code}
+    #[arg(long, value_name = "URL", env = "CALLREC_PING_URL", hide_env_values = true)]
+    pub ping_url: Option<String>,
+}
+
+/// Flags of `reconcile`.
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// Calls that began at or after this date or instant (UTC) [default: 31 days ago]
+    #[arg(long, value_parser = instant, value_name = "TIME")]
+    pub from: Option<DateTime<Utc>>,
+    /// Calls that began before this [default: now]
+    #[arg(long, value_parser = instant, value_name = "TIME")]
+    pub to: Option<DateTime<Utc>>,
+    /// Ask once more for calls that ended so long ago, and before Graph forgets them; 0s: do not
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME", default_value = "3h")]
+    pub settle: Duration,
+    /// Name the calls of which no notification was read in this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub missed_file: Option<PathBuf>,
+    /// What all fetching verbs take
+    #[command(flatten)]
+    pub fetching: Fetching,
+}
+
+/// Flags of `backfill`.
+#[derive(Debug, Args)]
+pub struct Backfill {
+    /// Calls that began at or after this date or instant (UTC)
+    #[arg(long, value_parser = instant, value_name = "TIME")]
+    pub from: DateTime<Utc>,
+    /// Calls that began before this [default: now]
+    #[arg(long, value_parser = instant, value_name = "TIME")]
+    pub to: Option<DateTime<Utc>>,
+    /// What all fetching verbs take
+    #[command(flatten)]
+    pub fetching: Fetching,
+}
+
+/// An instant, or a date for its midnight.
+fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+    let date = |text: &str| text.parse::<NaiveDate>().ok().map(|date| date.and_time(chrono::NaiveTime::MIN).and_utc());
+    let instant = DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok();
+    instant
+        .or_else(|| date(text))
+        .ok_or_else(|| "give a date such as 2026-11-01, or an instant such as 2026-11-01T12:00:00Z".to_owned())
 }
 
 /// Flags of `flatten`.
@@ -152,6 +216,17 @@ pub struct Purge {
     pub calls: Vec<CallId>,
 }
 
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Name the pending ids that Graph forgets within this time, such as 48h, and end with 3 if there are any
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub expiring: Option<Duration>,
+}
+
 /// How a verb answers.
 #[derive(Debug, Args)]
 pub struct Answer {
@@ -170,6 +245,25 @@ pub enum Quarantine {
         /// Items, such as 000042-1
         #[arg(value_name = "ITEM")]
         items: Vec<String>,
+    },
+}
+
+/// What to do with subscriptions.
+#[derive(Debug, Subcommand)]
+pub enum Subscribe {
+    /// Make the configured subscription, or renew it
+    Ensure {
+        /// End the app's other subscriptions to call records first
+        #[arg(long)]
+        replace: bool,
+    },
+    /// The app's subscriptions to call records
+    List(Answer),
+    /// End a subscription
+    Delete {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: String,
     },
 }
 
@@ -225,6 +319,15 @@ pub struct Simulate {
     /// Make each answer once and keep it, so that a client is measured
     #[arg(long, requires = "no_limits")]
     pub keep_answers: bool,
+    /// Give so many of a hundred generated records a later version
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub later_percent: u64,
+    /// Never send so many of a hundred notifications to subscribers
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub withhold_percent: u64,
+    /// Send so many of a hundred notifications twice
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub repeat_percent: u64,
     /// The largest generated meeting
     #[arg(long, value_name = "N")]
     pub max_sessions: Option<usize>,

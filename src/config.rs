@@ -6,6 +6,7 @@ use crate::files::Modes;
 use crate::graph::{self, Auth, Url};
 use crate::notifications;
 use crate::simulator;
+use crate::subscribe;
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use secrecy::SecretString;
@@ -19,7 +20,7 @@ pub const SIMULATOR: &str = "simulator";
 const DEFAULT_FILE: &str = "callrec.toml";
 /// No time of a config is longer: the clock could not count that far.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-const SECTIONS: [&str; 4] = ["source", "graph", "output", "simulator"];
+const SECTIONS: [&str; 5] = ["source", "graph", "output", "simulator", "subscription"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,6 +29,7 @@ struct File {
     graph: Graph,
     output: Output,
     simulator: simulator::Settings,
+    subscription: subscribe::Settings,
 }
 
 /// A secret in a config: no message shows it.
@@ -145,6 +147,8 @@ pub struct Config {
     pub source: notifications::Settings,
     /// Where records come from.
     pub endpoint: Endpoint,
+    /// Where Graph is to announce records.
+    pub subscription: subscribe::Settings,
     /// The tenant, if it is named by its GUID.
     pub tenant_id: Option<Uuid>,
     /// The dataset.
@@ -185,6 +189,17 @@ pub fn find(named: Option<&Path>) -> Result<Option<PathBuf>> {
             .hint("check --config or CALLREC_CONFIG; `callrec init` writes a commented one")),
         None => Ok(Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file())),
     }
+}
+
+/// The file that is to hold the client state and is not there yet.
+///
+/// # Errors
+/// By class configuration, naming the key.
+pub fn missing_client_state(file: Option<&Path>) -> Result<Option<PathBuf>> {
+    let source = load(file)?.source;
+    let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let named = source.client_state_file.filter(|_| source.client_state.is_none()).map(|path| base.join(path));
+    Ok(named.filter(|path| !path.exists()))
 }
 
 fn load(file: Option<&Path>) -> Result<File> {
@@ -306,6 +321,7 @@ impl Config {
             file,
             source,
             endpoint,
+            subscription: raw.subscription.clone(),
             tenant_id,
             root: storage.root,
             modes: storage.modes,

@@ -45,6 +45,8 @@ pub struct Work {
 
 /// What does not change during a run.
 pub struct Pipeline<'a> {
+    /// What asks Graph, if it was needed before.
+    pub connected: Option<Connected>,
     /// The config.
     pub config: &'a Config,
     /// The clock.
@@ -75,8 +77,11 @@ impl Pipeline<'_> {
         shutdown: &mut Shutdown,
         summary: &mut Summary,
     ) -> Result<()> {
-        let graph = if queue.is_empty() { None } else { Some(runtime.block_on(self.connect())?) };
-        let client = graph.as_ref().map(|(_, client)| client);
+        let made = match &self.connected {
+            None if !queue.is_empty() => Some(runtime.block_on(connect(self.config, self.clock, self.deadline))?),
+            _ => None,
+        };
+        let client = self.connected.as_ref().or(made.as_ref()).map(|(_, client)| client);
         let progress = Progress::new(self.progress, queue.len() as u64);
         let spools = dataset.layout.spools();
         let mut spool = Spool::begin(&spools, dataset.next_number(), &work.cursors)?;
@@ -162,19 +167,6 @@ impl Pipeline<'_> {
         ended.err()
     }
 
-    async fn connect(&self) -> Result<(Option<Simulator>, Client)> {
-        let (simulator, settings) = match &self.config.endpoint {
-            Endpoint::Graph(settings) => (None, (**settings).clone()),
-            Endpoint::Simulator(simulated) => {
-                let simulator = simulator::start(simulated.simulator.clone(), self.clock).await?;
-                let settings = simulated.client(simulator.endpoint(), simulator.authority());
-                (Some(simulator), settings)
-            }
-        };
-        let client = Client::new(settings, self.clock)?.with_deadline(self.deadline);
-        Ok((simulator, client))
-    }
-
     /// Settles what Graph answered, and commits the batch. Ids of `later` are
     /// still to be asked for.
     fn commit(
@@ -239,6 +231,26 @@ impl Pipeline<'_> {
             },
         )
     }
+}
+
+/// The client, and the simulator if it is in this process.
+pub type Connected = (Option<Simulator>, Client);
+
+/// Sends nothing yet.
+///
+/// # Errors
+/// By class configuration, when the settings are not usable.
+pub async fn connect(config: &Config, clock: Clock, deadline: Option<Instant>) -> Result<Connected> {
+    let (simulator, settings) = match &config.endpoint {
+        Endpoint::Graph(settings) => (None, (**settings).clone()),
+        Endpoint::Simulator(simulated) => {
+            let simulator = simulator::start(simulated.simulator.clone(), clock).await?;
+            let settings = simulated.client(simulator.endpoint(), simulator.authority());
+            (Some(simulator), settings)
+        }
+    };
+    let client = Client::new(settings, clock)?.with_deadline(deadline);
+    Ok((simulator, client))
 }
 
 fn spooled(spool: &Spool) -> HashSet<CallId> {

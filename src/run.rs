@@ -9,16 +9,21 @@ use crate::dataset::commit::Kind;
 use crate::dataset::layout::Layout;
 use crate::dataset::{maintain, rebuild};
 use crate::error::{Class, Error, Result};
+use crate::files::{self, PRIVATE};
 use crate::notifications::{self, Collected};
-use crate::pipeline::{Pipeline, Work};
+use crate::pipeline::{self, Connected, Pipeline, Work};
 use crate::quarantine::{Content, Item, Kind as ItemKind};
+use crate::reconcile;
 use crate::schema::Catalogue;
 use crate::shutdown::Shutdown;
 use crate::spool::Spool;
+use crate::subscribe::{self, How, Made};
 use crate::summary::Summary;
 use crate::worklist::{Origin, Worklist};
 use std::collections::{HashSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 /// What the command line says of a run.
@@ -28,6 +33,10 @@ pub struct Options {
     pub named: Vec<(CallId, Origin)>,
     /// Records that are stored without asking Graph (quarantine retry).
     pub given: Vec<(CallId, Vec<u8>)>,
+    /// Whether calls that Graph lists are asked for too.
+    pub reconcile: Option<reconcile::Request>,
+    /// Where the calls are named of which no notification was read.
+    pub missed_file: Option<PathBuf>,
     /// Only say what would be done.
     pub dry_run: bool,
     /// No request begins after this.
@@ -49,6 +58,9 @@ pub struct Plan {
     pub requests_at_least: u64,
     /// Seconds at least, at the published rate.
     pub seconds_at_least: f64,
+    /// What Graph listed and the tables did not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconciled: Option<reconcile::Report>,
 }
 
 /// How a run ended.
@@ -127,6 +139,12 @@ impl Run<'_> {
         let leftover = dataset.leftover()?;
         let mut work = self.collect(&dataset, leftover.as_ref())?;
         let only_named = !self.options.named.is_empty() || !self.options.given.is_empty();
+        let deadline = self.options.max_runtime.map(|limit| begun + limit);
+        let connected = match &self.options.reconcile {
+            None => None,
+            Some(request) => Some(self.reconcile(request, &runtime, deadline, &dataset, &mut work, &mut shutdown)?),
+        };
+        let connected = self.renew(connected, &runtime, deadline, only_named)?;
         let mut queue: VecDeque<CallId> = self.due(&work, leftover.as_ref(), only_named).into();
         if self.options.dry_run {
             self.plan = Some(self.estimate(&work, queue.len()));
@@ -135,11 +153,12 @@ impl Run<'_> {
         let idle = queue.is_empty() && leftover.is_none() && self.options.given.is_empty() && !work.changed;
         drop(leftover);
         let pipeline = Pipeline {
+            connected,
             config: self.config,
             clock: self.clock,
             run_id: &self.options.run_id,
             given: &self.options.given,
-            deadline: self.options.max_runtime.map(|limit| begun + limit),
+            deadline,
             progress: self.options.progress,
         };
         let outcome = if idle {
@@ -150,7 +169,7 @@ impl Run<'_> {
         self.signal = shutdown.exit_code();
         let due = queue.len();
         self.report_pending(&work.list);
-        self.unfinished = due > 0 || work.list.has_unfinished() || self.unread;
+        self.unfinished |= due > 0 || work.list.has_unfinished() || self.unread;
         let by_hand = self.options.named.iter().map(|(id, _)| *id).chain(self.options.given.iter().map(|(id, _)| *id));
         self.named_pending = by_hand.filter(|id| work.list.get(*id).is_some()).collect();
         outcome?;
@@ -212,6 +231,82 @@ impl Run<'_> {
             work.list.spooled(frame.stamp.call_id, now);
         }
         Ok(work)
+    }
+
+    /// Puts off the end of the subscription, if there is a configured one and it ends
+    /// soon. A run goes on without, and says so.
+    fn renew(
+        &mut self,
+        connected: Option<Connected>,
+        runtime: &Runtime,
+        deadline: Option<Instant>,
+        only_named: bool,
+    ) -> Result<Option<Connected>> {
+        let (Some(state), Endpoint::Graph(_), true) = (
+            &self.config.source.client_state,
+            &self.config.endpoint,
+            self.config.subscription.notification_url.is_some() && !only_named && !self.options.dry_run,
+        ) else {
+            return Ok(connected);
+        };
+        let (made, now) = (Made::at(&self.config.root), self.clock.now());
+        if !made.ends_soon(now) {
+            return Ok(connected);
+        }
+        let connected = match connected {
+            Some(connected) => connected,
+            None => runtime.block_on(pipeline::connect(self.config, self.clock, deadline))?,
+        };
+        let ensured = subscribe::ensure(&connected.1, &self.config.subscription, state, &made, How::IfNeeded, now);
+        match runtime.block_on(ensured) {
+            Ok((deed, subscription)) => {
+                tracing::info!(deed = deed.name(), until = %subscription.expiration_date_time, "looked at the subscription");
+            }
+            Err(error) => {
+                self.has_gap = true;
+                tracing::error!("{error}");
+            }
+        }
+        self.summary.requests = connected.1.counts().requests;
+        Ok(Some(connected))
+    }
+
+    /// Lists what Graph has and adds what the dataset lacks to the worklist.
+    fn reconcile(
+        &mut self,
+        request: &reconcile::Request,
+        runtime: &Runtime,
+        deadline: Option<Instant>,
+        dataset: &Dataset,
+        work: &mut Work,
+        shutdown: &mut Shutdown,
+    ) -> Result<Connected> {
+        let connected = runtime.block_on(pipeline::connect(self.config, self.clock, deadline))?;
+        let listings = runtime.block_on(reconcile::list(&connected.1.lister(), request, shutdown));
+        self.summary.requests = connected.1.counts().requests;
+        let expects = !self.config.source.patterns.is_empty();
+        let (report, missed) =
+            reconcile::compare(listings?, request, &dataset.layout, &mut work.list, expects, self.clock.now())?;
+        if let Some(path) = &self.options.missed_file {
+            write_missed(path, &missed)?;
+        }
+        if report.missed + report.missed_updates > 0 {
+            tracing::warn!(
+                calls = report.missed,
+                updates = report.missed_updates,
+                "Graph has what was not notified; it is fetched now"
+            );
+        }
+        if let Some(since) = &report.silent_since {
+            self.has_gap = true;
+            tracing::error!(
+                since,
+                "calls ended since, and no notification came: check the subscription and the receiver"
+            );
+        }
+        self.unfinished = !report.incomplete.is_empty();
+        self.summary.reconciled = Some(report);
+        Ok(connected)
     }
 
     fn note(&mut self, collected: &Collected) {
@@ -277,6 +372,7 @@ impl Run<'_> {
             pending: work.list.pending().count() as u64,
             requests_at_least: requests,
             seconds_at_least: requests as f64 * 20.0 / f64::from(rate),
+            reconciled: self.summary.reconciled.clone(),
         }
     }
 
@@ -285,4 +381,14 @@ impl Run<'_> {
         self.summary.oldest_pending =
             list.pending().map(|p| p.first_seen).min().map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
     }
+}
+
+/// One call a line, as JSON.
+fn write_missed(path: &Path, missed: &[reconcile::Missed]) -> Result<()> {
+    let mut lines = Vec::new();
+    for call in missed {
+        serde_json::to_writer(&mut lines, call).map_err(|e| Error::new(Class::Io, "A call has no JSON").because(e))?;
+        lines.push(b'\n');
+    }
+    files::write_named(path, &lines, PRIVATE)
 }

@@ -1,11 +1,12 @@
 //! `status`: what is pending, quarantined and expiring, and the last runs.
 
+use crate::call_id::CallId;
 use crate::dataset::commit::{self, Kind};
 use crate::dataset::layout::Layout;
 use crate::error::{Error, Result};
 use crate::printable;
 use crate::quarantine;
-use crate::worklist::{RETENTION, State};
+use crate::worklist::State;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -30,10 +31,24 @@ pub struct Status {
     pub oldest_pending: Option<DateTime<Utc>>,
     /// Pending ids that Graph forgets within five days.
     pub expiring_soon: u64,
+    /// Those that Graph forgets within the time that was asked for, the first first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiring: Option<Vec<Expiring>>,
     /// Items in quarantine, by reason.
     pub quarantined: BTreeMap<String, u64>,
     /// The newest commits, newest first.
     pub last_commits: Vec<LastCommit>,
+}
+
+/// A pending id.
+#[derive(Debug, Serialize)]
+pub struct Expiring {
+    /// The call.
+    pub call_id: CallId,
+    /// Why it is pending: the last answer, as a short code.
+    pub reason: Option<String>,
+    /// When Graph forgets it, as far as can be told.
+    pub expires_at: DateTime<Utc>,
 }
 
 /// One commit.
@@ -55,11 +70,12 @@ pub struct LastCommit {
     pub quarantined: u64,
 }
 
-/// Reads the state; takes no lock.
+/// Reads the state; takes no lock. With `within` pending ids that Graph forgets by
+/// then are named.
 ///
 /// # Errors
 /// By class configuration when there is no dataset or its state is damaged.
-pub fn status(layout: &Layout, now: DateTime<Utc>) -> Result<Status> {
+pub fn status(layout: &Layout, now: DateTime<Utc>, within: Option<TimeDelta>) -> Result<Status> {
     if !layout.state().is_dir() {
         return Err(Error::config(format!("There is no dataset at {}", layout.root().display()))
             .hint("check [output] root in the config, or run `callrec run` first"));
@@ -76,8 +92,16 @@ pub fn status(layout: &Layout, now: DateTime<Utc>) -> Result<Status> {
             State::Forbidden => "forbidden",
         };
         *pending.entry(why.to_owned()).or_default() += 1;
-        expiring_soon += u64::from(id.first_seen + RETENTION - now < SOON);
+        expiring_soon += u64::from(id.expires_at() - now < SOON);
     }
+    let expiring = within.map(|within| {
+        let ids = newest.iter().flat_map(|c| &c.pending).filter(|id| id.expires_at() - now <= within);
+        let mut ids: Vec<_> = ids
+            .map(|id| Expiring { call_id: id.call_id, reason: id.reason.clone(), expires_at: id.expires_at() })
+            .collect();
+        ids.sort_by_key(|id| (id.expires_at, id.call_id));
+        ids
+    });
     let mut quarantined: BTreeMap<String, u64> = BTreeMap::new();
     for (_, items) in quarantine::read(&layout.quarantine())? {
         for item in items {
@@ -104,6 +128,7 @@ pub fn status(layout: &Layout, now: DateTime<Utc>) -> Result<Status> {
         oldest_pending: newest.iter().flat_map(|c| &c.pending).map(|p| p.first_seen).min(),
         pending,
         expiring_soon,
+        expiring,
         quarantined,
         last_commits,
     })
@@ -127,6 +152,10 @@ impl Status {
         }
         if self.expiring_soon > 0 {
             let _ = writeln!(text, "expiring soon  {}: Graph forgets them within 5 days", self.expiring_soon);
+        }
+        for id in self.expiring.iter().flatten() {
+            let why = printable::field(id.reason.as_deref().unwrap_or("not asked yet"));
+            let _ = writeln!(text, "  {}  forgotten {}  {why}", id.call_id, id.expires_at.format("%Y-%m-%d %H:%M:%SZ"));
         }
         let _ = writeln!(text, "quarantine     {}", counts(&self.quarantined));
         if !self.last_commits.is_empty() {

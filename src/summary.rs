@@ -2,6 +2,7 @@
 
 use crate::dataset::commit::Commit;
 use crate::dataset::layout::RAW;
+use crate::reconcile::Report;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -52,6 +53,9 @@ pub struct Summary {
     pub oldest_pending: Option<String>,
     /// Drift by path.
     pub schema_drift: BTreeMap<String, u64>,
+    /// What Graph listed and the tables did not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconciled: Option<Report>,
 }
 
 impl Summary {

@@ -27,6 +27,10 @@ pub enum Origin {
     Named,
     /// `quarantine retry`.
     Quarantine,
+    /// Graph's list of records.
+    List,
+    /// Asked again for a later version, once a call had time to settle.
+    Settle,
 }
 
 impl Origin {
@@ -37,6 +41,8 @@ impl Origin {
             Self::Notifications => "notifications",
             Self::Named => "named",
             Self::Quarantine => "quarantine",
+            Self::List => "list",
+            Self::Settle => "settle",
         }
     }
 }
@@ -166,6 +172,15 @@ impl Worklist {
         self.named.insert(call_id);
         let entry = self.entry(call_id, now);
         entry.next_attempt = now;
+        if entry.sources.insert(origin) {
+            entry.in_ledger = false;
+        }
+    }
+
+    /// An id that Graph lists, or that is looked at again, is due at once.
+    pub fn found(&mut self, call_id: CallId, origin: Origin, now: DateTime<Utc>) {
+        let entry = self.entry(call_id, now);
+        entry.next_attempt = entry.next_attempt.min(now);
         if entry.sources.insert(origin) {
             entry.in_ledger = false;
         }

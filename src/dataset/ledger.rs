@@ -80,6 +80,8 @@ pub struct Touch {
     pub expires_at: Option<DateTime<Utc>>,
     /// What was fetched and stored.
     pub fetched: Option<Fetched>,
+    /// When Graph served the stored version or an older one, in microseconds since 1970.
+    pub asked_at: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +94,7 @@ struct Row {
     first_notified_at: Option<i64>,
     last_notified_at: Option<i64>,
     fetched_at: Option<i64>,
+    asked_at: Option<i64>,
     expires_at: Option<i64>,
     version: Option<i64>,
     call_start_date_time: Option<i64>,
@@ -112,6 +115,7 @@ impl Row {
         self.sources.extend(touch.sources.iter().cloned());
         self.first_notified_at = self.first_notified_at.or(touch.first_notified_at.as_ref().map(micros));
         self.last_notified_at = self.last_notified_at.max(touch.last_notified_at.as_ref().map(micros));
+        self.asked_at = self.asked_at.max(touch.asked_at);
         if let Some(fetched) = &touch.fetched {
             self.fetched_at = Some(fetched.at);
             self.version = Some(fetched.version);
@@ -131,6 +135,7 @@ impl Row {
             && self.sources == other.sources
             && self.version == other.version
             && self.last_notified_at == other.last_notified_at
+            && self.asked_at == other.asked_at
     }
 }
 
@@ -216,6 +221,7 @@ fn read_rows(batch: &RecordBatch, ids: &HashSet<&str>) -> Vec<Row> {
                 first_notified_at: instant("first_notified_at", row),
                 last_notified_at: instant("last_notified_at", row),
                 fetched_at: instant("fetched_at", row),
+                asked_at: instant("asked_at", row),
                 expires_at: instant("expires_at", row),
                 version,
                 call_start_date_time: instant("call_start_date_time", row),
@@ -245,6 +251,7 @@ fn batch(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch> {
                 "first_notified_at" => instant(|r| r.first_notified_at),
                 "last_notified_at" => instant(|r| r.last_notified_at),
                 "fetched_at" => instant(|r| r.fetched_at),
+                "asked_at" => instant(|r| r.asked_at),
                 "expires_at" => instant(|r| r.expires_at),
                 "call_start_date_time" => instant(|r| r.call_start_date_time),
                 "call_end_date_time" => instant(|r| r.call_end_date_time),

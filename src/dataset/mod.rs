@@ -12,6 +12,7 @@ pub mod dated;
 mod encoding;
 pub mod format;
 pub mod inputs;
+pub mod known;
 pub mod layout;
 pub mod ledger;
 pub mod lines;

@@ -21,7 +21,7 @@ use crate::notifications::LogCursor;
 use crate::quarantine::{self, Content, Item};
 use crate::raw::SegmentWriter;
 use crate::spool::{self, Frame, Spool};
-use crate::worklist::{Pending, RETENTION, Verdict, Worklist};
+use crate::worklist::{Origin, Pending, RETENTION, Verdict, Worklist};
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Write;
@@ -119,6 +119,13 @@ pub fn commit(dataset: &mut Dataset, mut batch: Batch<'_>) -> Result<Commit> {
     for pending in batch.worklist.pending().filter(|p| !p.in_ledger) {
         let entry = touches.entry(pending.call_id.to_string());
         entry.or_insert_with(|| touch(pending, State::Pending, pending.reason.clone(), &batch));
+    }
+    for frame in batch.spool.frames() {
+        if let Some(touch) = touches.get_mut(&frame.stamp.call_id.to_string())
+            && touch.state == State::Exported
+        {
+            touch.asked_at = touch.asked_at.max(Some(frame.stamp.fetched_at.timestamp_micros()));
+        }
     }
     ledger::stage(&mut stage, &layout, &tables, &touches)?;
     crash_point("prepare::ledger")?;
@@ -218,6 +225,7 @@ fn touch(pending: &Pending, state: State, reason: Option<String>, batch: &Batch<
         last_notified_at: pending.last_notified_at,
         expires_at: Some(pending.expires_at()),
         fetched: None,
+        asked_at: None,
     }
 }
 
@@ -472,7 +480,7 @@ fn stage_quarantine(stage: &mut Stage<'_>, items: &mut [Item]) -> Result<Vec<Qua
         .collect())
 }
 
-/// The sources of an id, as the ledger has them.
+/// The sources of an id, as the ledger has them: none, if it was only looked at again.
 fn source_names(pending: &Pending) -> BTreeSet<String> {
-    pending.sources.iter().map(|origin| origin.name().to_owned()).collect()
+    pending.sources.iter().filter(|origin| **origin != Origin::Settle).map(|origin| origin.name().to_owned()).collect()
 }

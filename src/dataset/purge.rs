@@ -89,6 +89,7 @@ fn purged(now: DateTime<Utc>) -> Touch {
         last_notified_at: None,
         expires_at: None,
         fetched: None,
+        asked_at: None,
     }
 }
 

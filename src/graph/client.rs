@@ -49,22 +49,22 @@ pub struct Counts {
 /// A client of one Graph endpoint. Clones share connections, token and limits.
 #[derive(Clone, Debug)]
 pub struct Client {
-    shared: Arc<Shared>,
-    deadline: Option<Instant>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) deadline: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    settings: Settings,
-    clock: Clock,
-    http: reqwest::Client,
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) http: reqwest::Client,
     /// Keeps no connection: each request opens one.
     fresh: reqwest::Client,
-    tokens: Tokens,
-    throttle: Throttle,
+    pub(super) tokens: Tokens,
+    pub(super) throttle: Throttle,
     rooms: Rooms,
-    requests: AtomicU64,
-    throttled: AtomicU64,
+    pub(super) requests: AtomicU64,
+    pub(super) throttled: AtomicU64,
 }
 
 /// What ends the work on a record early.
@@ -88,7 +88,7 @@ impl Stop {
 
 /// What the requests for one record keep to.
 pub(super) struct Bounds {
-    pace: RecordPace,
+    pub(super) pace: RecordPace,
     pub(super) room: Room,
 }
 
@@ -203,8 +203,19 @@ impl Client {
         self.shared.throttle.concurrency()
     }
 
+    /// The root of Graph.
+    #[must_use]
+    pub fn endpoint(&self) -> &Url {
+        &self.shared.settings.endpoint
+    }
+
     pub(super) fn bounds(&self) -> Bounds {
         Bounds { pace: RecordPace::new(&self.shared.settings), room: self.shared.rooms.small() }
+    }
+
+    /// What requests for the list of records keep to.
+    pub(super) fn list_bounds(&self) -> Bounds {
+        Bounds { pace: RecordPace::of_list(), room: self.shared.rooms.small() }
     }
 
     /// Waits until the record has room for lists of `size` bytes.
@@ -221,7 +232,7 @@ impl Client {
         &self.shared.settings
     }
 
-    fn way(&self) -> Way<'_> {
+    pub(super) fn way(&self) -> Way<'_> {
         let Shared { http, settings, clock, .. } = &*self.shared;
         Way { http, settings, clock, deadline: self.deadline }
     }
@@ -399,7 +410,7 @@ impl Client {
     }
 }
 
-fn headers(token: &HeaderValue, request_id: Uuid) -> HeaderMap {
+pub(super) fn headers(token: &HeaderValue, request_id: Uuid) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, token.clone());
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));

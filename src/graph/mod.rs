@@ -11,20 +11,25 @@ mod body;
 mod call_record;
 mod client;
 mod link;
+mod list;
 mod page;
+mod request;
 mod retry;
 mod room;
 mod settings;
+mod subscriptions;
 mod throttle;
 
 #[cfg(test)]
 mod tests;
 
 pub use client::{Client, Counts};
+pub use list::{Listed, Lister, Listing};
 pub use reqwest::Url;
 pub use room::Room;
 pub use secrecy::SecretString;
 pub use settings::{Auth, Settings};
+pub use subscriptions::{Created, LONGEST_LIFE, Subscription, Wanted};
 
 /// What became of a record that was asked for.
 #[derive(Clone, PartialEq, Eq)]

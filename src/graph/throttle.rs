@@ -13,6 +13,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 /// The span of the published limits.
 const SPAN: Duration = Duration::from_secs(20);
 
+/// Requests for the list of records in [`SPAN`], as Graph publishes it.
+const LIST_LIMIT: usize = 40;
+
 /// Longest window that a run sits out; a longer one leaves the records to a later run.
 const LONGEST_WINDOW: Duration = Duration::from_secs(15 * 60);
 
@@ -61,6 +64,11 @@ impl RecordPace {
     pub(super) fn new(settings: &Settings) -> Self {
         let limit = usize::try_from(settings.requests_per_record_per_20s).unwrap_or(usize::MAX).max(1);
         Self { limit, begun: Mutex::default() }
+    }
+
+    /// For the list of records, which has a limit of its own.
+    pub(super) fn of_list() -> Self {
+        Self { limit: LIST_LIMIT, begun: Mutex::default() }
     }
 
     /// Takes the place of a request that begins at `now`, or says when there will be one.

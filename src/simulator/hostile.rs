@@ -34,7 +34,7 @@ impl Shared {
             Fault::Status(status, None) => answer::error(status, "ServiceUnavailable", headers),
             Fault::Status(status, Some("date")) => {
                 let date = |seconds| {
-                    let at = self.clock.now() + chrono::TimeDelta::seconds(seconds);
+                    let at = self.now() + chrono::TimeDelta::seconds(seconds);
                     HeaderValue::from_str(&httpdate::fmt_http_date(at.into())).ok()
                 };
                 let mut response = asks_for(status, "", Some(Duration::from_secs(1)), headers);

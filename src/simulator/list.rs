@@ -45,16 +45,14 @@ fn condition(text: &str) -> Option<Condition> {
 }
 
 impl Condition {
-    fn holds(&self, record: &Stored) -> bool {
+    fn holds(&self, start: DateTime<Utc>, record: impl Fn() -> Option<Stored>) -> bool {
         match self {
-            Self::Start(Comparison::Less, at) => record.start < *at,
-            Self::Start(Comparison::AtMost, at) => record.start <= *at,
-            Self::Start(Comparison::More, at) => record.start > *at,
-            Self::Start(Comparison::AtLeast, at) => record.start >= *at,
-            Self::Participant(id) => record
-                .members
-                .get("participants_v2")
-                .and_then(Value::as_array)
+            Self::Start(Comparison::Less, at) => start < *at,
+            Self::Start(Comparison::AtMost, at) => start <= *at,
+            Self::Start(Comparison::More, at) => start > *at,
+            Self::Start(Comparison::AtLeast, at) => start >= *at,
+            Self::Participant(id) => record()
+                .and_then(|record| record.members.get("participants_v2").and_then(Value::as_array).cloned())
                 .is_some_and(|list| list.iter().any(|p| p["id"] == id.as_str())),
         }
     }
@@ -69,15 +67,15 @@ pub(super) fn page(
     size: usize,
 ) -> Option<(Vec<Value>, bool)> {
     let conditions = conditions(filter)?;
-    let mut rows: Vec<Stored> = store
-        .ids()
-        .iter()
-        .filter_map(|id| store.get(id))
-        .filter(|record| record.is_there(now) && conditions.iter().all(|c| c.holds(record)))
-        .collect();
-    let more = rows.len() > skip + size;
-    rows.truncate(skip + size);
-    let rows = rows.drain(skip.min(rows.len())..).map(|record| {
+    let holds = |id: &&String| {
+        let start = store.start(id, now);
+        start.is_some_and(|start| conditions.iter().all(|c| c.holds(start, || store.get(id, now))))
+    };
+    let ids = store.ids();
+    let mut asked = ids.iter().filter(holds).skip(skip);
+    let page: Vec<Stored> = asked.by_ref().take(size).filter_map(|id| store.get(id, now)).collect();
+    let more = asked.next().is_some();
+    let rows = page.into_iter().map(|record| {
         let mut members = (*record.members).clone();
         members.retain(|name, _| !name.starts_with("sessions") && !name.starts_with("participants_v2"));
         members.insert("participants".to_owned(), json!([]));

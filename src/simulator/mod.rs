@@ -16,6 +16,7 @@ mod pages;
 mod server;
 mod settings;
 mod store;
+mod subscriptions;
 mod throttle;
 mod tls;
 mod token;

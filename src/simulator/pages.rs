@@ -63,8 +63,9 @@ impl Asked<'_> {
 
 impl Shared {
     fn stored(&self, asked: &Asked<'_>) -> Result<Stored, Refusal> {
-        let stored = lock(&self.store).get(asked.id);
-        let stored = stored.filter(|stored| stored.is_there(self.clock.now()));
+        let now = self.now();
+        let stored = lock(&self.store).get(asked.id, now);
+        let stored = stored.filter(|stored| stored.is_there(now));
         let stored = stored.ok_or_else(|| Box::new(answer::error(404, "NotFound", asked.headers)))?;
         match stored.status {
             Some(status) => Err(boxed(status, "Refused", asked.headers)),
@@ -200,7 +201,7 @@ impl Shared {
         self.counters.lists.fetch_add(1, Ordering::Relaxed);
         let filter = query.get("$filter").map(String::as_str).unwrap_or_default();
         let skip = query.get("$skiptoken").and_then(|s| s.parse().ok()).unwrap_or(0);
-        let page = list::page(&lock(&self.store), self.clock.now(), filter, skip, list::PAGE);
+        let page = list::page(&lock(&self.store), self.now(), filter, skip, list::PAGE);
         let Some((mut rows, more)) = page else { return Err(boxed(400, "BadRequest", headers)) };
         if let Some(names) = query.get("$select") {
             rows.iter_mut().filter_map(Value::as_object_mut).for_each(|row| answer::select(row, names));

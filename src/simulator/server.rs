@@ -7,6 +7,7 @@ use super::kept::Kept;
 use super::pages::{Asked, boxed};
 use super::settings::Settings;
 use super::store::Store;
+use super::subscriptions::{self, Subscriptions};
 use super::throttle::{Scope, Throttle};
 use super::tls;
 use super::wire::{Handle, Raw, Watch, Wires};
@@ -16,6 +17,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Method, Response, Uri, Version, header};
+use chrono::{DateTime, Utc};
 use reqwest::Url;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,7 +70,8 @@ pub(super) struct Counters {
 /// What all requests share.
 pub(super) struct Shared {
     pub(super) settings: Settings,
-    pub(super) clock: Clock,
+    pub(super) clock: Mutex<Clock>,
+    pub(super) subscriptions: Subscriptions,
     pub(super) base: String,
     pub(super) foreign_port: u16,
     pub(super) store: Mutex<Store>,
@@ -77,7 +80,7 @@ pub(super) struct Shared {
     /// Good tokens, and how often each was used.
     pub(super) tokens: Mutex<HashMap<String, u64>>,
     pub(super) counters: Counters,
-    kept: Kept,
+    pub(super) kept: Kept,
     watch: Arc<Watch>,
 }
 
@@ -111,7 +114,8 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
     let store = Mutex::new(Store::open(&settings, clock)?);
     let shared = Arc::new(Shared {
         settings,
-        clock,
+        clock: Mutex::new(clock),
+        subscriptions: Subscriptions::default(),
         base,
         foreign_port,
         store,
@@ -233,6 +237,10 @@ async fn answer_one(
     }
     let mut response = if of_token {
         shared.token(uri.path(), &body)
+    } else if uri.path().starts_with(subscriptions::PATH) {
+        shared.subscription(&method, uri.path(), &headers, &body).await
+    } else if method == Method::POST && uri.path() == subscriptions::CLOCK {
+        shared.go_on(&headers, &body).await
     } else if let Some(response) = shared.kept(&method, &uri, &headers) {
         response
     } else {
@@ -260,8 +268,13 @@ async fn answer_one(
 }
 
 impl Shared {
+    /// The time that is served.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        lock(&self.clock).now()
+    }
+
     pub(super) fn strike(&self, id: &str) -> Option<Strike> {
-        let hinted = lock(&self.store).get(id).and_then(|stored| stored.strike);
+        let hinted = lock(&self.store).get(id, self.now()).and_then(|stored| stored.strike);
         hinted.or_else(|| faults::of_record(&self.settings, id))
     }
 

@@ -41,6 +41,12 @@ pub struct Settings {
     /// record, does not change an answer that is kept.
     #[serde(skip)]
     pub keep_answers: bool,
+    /// Of a hundred generated records so many get a later version hours after the first.
+    pub later_percent: u64,
+    /// Of a hundred notifications so many are never sent …
+    pub withhold_percent: u64,
+    /// … and of the others so many twice.
+    pub repeat_percent: u64,
     /// The tenant of the records.
     pub tenant_id: Uuid,
     /// The client that gets a token.
@@ -79,6 +85,9 @@ impl Default for Settings {
             port: 0,
             tls: None,
             keep_answers: false,
+            later_percent: 0,
+            withhold_percent: 0,
+            repeat_percent: 0,
             tenant_id: Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111),
             client_id: Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222),
             client_secret: "sample-secret-not-real".to_owned(),

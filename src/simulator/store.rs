@@ -10,6 +10,7 @@
 use super::faults::Strike;
 use super::generator;
 use super::settings::Settings;
+use super::subscriptions::Event;
 use crate::clock::Clock;
 use crate::error::{Class, Error, Result};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,6 +22,8 @@ use std::sync::Arc;
 
 const HINTS: &str = "@callrec.simulator";
 const RETENTION: TimeDelta = TimeDelta::days(30);
+/// After this a record gets a later version.
+const LATER: TimeDelta = TimeDelta::hours(6);
 
 /// One record.
 #[derive(Clone, Debug)]
@@ -64,11 +67,27 @@ fn strike(hints: &Value) -> Option<Strike> {
     hints.get("fault").and_then(Value::as_str).and_then(|name| Strike::named(name, times))
 }
 
+/// What is known of a generated record before it is made.
+#[derive(Clone, Copy, Debug)]
+struct Brief {
+    index: u64,
+    version: i64,
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+}
+
+impl Brief {
+    /// When it gets a later version, if it does.
+    fn later_version(&self, settings: &Settings) -> Option<DateTime<Utc>> {
+        (self.index * 37 % 100 < settings.later_percent).then(|| self.end + LATER)
+    }
+}
+
 /// All records.
 #[derive(Debug, Default)]
 pub(super) struct Store {
     records: BTreeMap<String, Stored>,
-    generated: Option<(Settings, DateTime<Utc>, BTreeMap<String, u64>)>,
+    generated: Option<(Settings, DateTime<Utc>, BTreeMap<String, Brief>)>,
 }
 
 impl Store {
@@ -87,8 +106,11 @@ impl Store {
         }
         if let Some(count) = settings.generate {
             let now = clock.now();
-            let ids = (0..count).map(|n| (generated(settings, n, now).id, n)).collect();
-            store.generated = Some((settings.clone(), now, ids));
+            let brief = |index| {
+                let record = generated(settings, index, now);
+                (record.id, Brief { index, version: record.version, start: record.start, end: record.end })
+            };
+            store.generated = Some((settings.clone(), now, (0..count).map(brief).collect()));
         }
         Ok(store)
     }
@@ -115,17 +137,55 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn get(&self, id: &str) -> Option<Stored> {
+    /// The record as it is at `now`.
+    pub(super) fn get(&self, id: &str, now: DateTime<Utc>) -> Option<Stored> {
         let id = id.to_ascii_lowercase();
         if let Some(stored) = self.records.get(&id) {
             return Some(stored.clone());
         }
-        let (settings, now, ids) = self.generated.as_ref()?;
-        let record = generated(settings, *ids.get(&id)?, *now);
-        match serde_json::from_str(&record.json) {
-            Ok(Value::Object(members)) => Stored::new(members).map(|(_, stored)| stored),
-            _ => None,
+        let (settings, begun, ids) = self.generated.as_ref()?;
+        let brief = ids.get(&id)?;
+        let record = generated(settings, brief.index, *begun);
+        let mut stored = match serde_json::from_str(&record.json) {
+            Ok(Value::Object(members)) => Stored::new(members).map(|(_, stored)| stored)?,
+            _ => return None,
+        };
+        if let Some(at) = brief.later_version(settings).filter(|at| *at <= now) {
+            stored.version += 1;
+            let members = Arc::make_mut(&mut stored.members);
+            members.insert("version".to_owned(), stored.version.into());
+            members.insert(
+                "lastModifiedDateTime".to_owned(),
+                at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into(),
+            );
         }
+        Some(stored)
+    }
+
+    /// When the record began, if it is there at `now`.
+    pub(super) fn start(&self, id: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if let Some(stored) = self.records.get(id) {
+            return Some(stored.start).filter(|_| stored.is_there(now));
+        }
+        let brief = self.generated.as_ref().and_then(|(_, _, ids)| ids.get(id))?;
+        Some(brief.start).filter(|_| now >= brief.end && now <= brief.end + RETENTION)
+    }
+
+    /// What is to be announced of the generated records: each version that appears
+    /// after `from` and until `to`.
+    pub(super) fn events(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Event> {
+        let Some((settings, _, ids)) = &self.generated else { return Vec::new() };
+        let mut events = Vec::new();
+        for (id, brief) in ids {
+            let versions = [(Some(brief.end), brief.version), (brief.later_version(settings), brief.version + 1)];
+            for (at, version) in versions {
+                if let Some(at) = at.filter(|at| *at > from && *at <= to) {
+                    events.push((at, Event { id: id.clone(), version }));
+                }
+            }
+        }
+        events.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
+        events.into_iter().map(|(_, event)| event).collect()
     }
 
     pub(super) fn ids(&self) -> Vec<String> {

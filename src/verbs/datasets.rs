@@ -11,11 +11,12 @@ use crate::dataset::layout::Layout;
 use crate::dataset::purge::Purge;
 use crate::dataset::tables::Tables;
 use crate::dataset::{self, Dataset, maintain};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::Modes;
 use crate::schema::Catalogue;
 use crate::summary::Summary;
 use crate::{status, verify};
+use chrono::TimeDelta;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -121,11 +122,14 @@ pub(super) fn verify(global: &Global, format: Format) -> Result<u8> {
     Ok(if verified.fault_count > 0 { ATTENTION } else { 0 })
 }
 
-pub(super) fn status(global: &Global, format: Format) -> Result<u8> {
+pub(super) fn status(global: &Global, flags: &cli::Status) -> Result<u8> {
     let storage = storage(global)?;
-    let status = status::status(&Layout::new(&storage.root, storage.modes), storage.clock.now())?;
-    match format {
-        Format::Text => print(&status.text()),
-        Format::Json => print(&serde_json::to_string(&status).unwrap_or_default()),
-    }
+    let expiring = flags.expiring.map(TimeDelta::from_std).transpose();
+    let expiring = expiring.map_err(|_| Error::usage("--expiring is too long a time"))?;
+    let status = status::status(&Layout::new(&storage.root, storage.modes), storage.clock.now(), expiring)?;
+    match flags.format {
+        Format::Text => print(&status.text())?,
+        Format::Json => print(&serde_json::to_string(&status).unwrap_or_default())?,
+    };
+    Ok(if status.expiring.as_ref().is_some_and(|ids| !ids.is_empty()) { ATTENTION } else { 0 })
 }

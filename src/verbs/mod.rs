@@ -7,6 +7,7 @@ mod init;
 mod quarantine;
 mod runs;
 mod simulate;
+mod subscribe;
 
 use crate::cli::{Cli, SchemaFormat, Verb};
 use crate::error::{Class, Error, Result};
@@ -30,12 +31,15 @@ pub fn execute(cli: Cli) -> Result<u8> {
     let global = Global { config: cli.config, progress: cli.progress };
     match cli.verb {
         Verb::Run(run) => runs::run(&global, run),
+        Verb::Reconcile(reconcile) => runs::reconcile(&global, reconcile),
+        Verb::Backfill(backfill) => runs::backfill(&global, backfill),
+        Verb::Subscribe(what) => subscribe::execute(&global, what),
         Verb::Flatten(flatten) => datasets::flatten(&global, flatten),
         Verb::Rebuild => datasets::rebuild(&global),
         Verb::Compact => datasets::compact(&global),
         Verb::Purge(purge) => datasets::purge(&global, purge),
         Verb::Verify(answer) => datasets::verify(&global, answer.format),
-        Verb::Status(answer) => datasets::status(&global, answer.format),
+        Verb::Status(flags) => datasets::status(&global, &flags),
         Verb::Quarantine(what) => quarantine::execute(&global, what),
         Verb::Schema(schema) => {
             let catalogue = Catalogue::embedded();

@@ -20,6 +20,9 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         port: flags.port,
         throttle: !flags.no_limits,
         keep_answers: flags.keep_answers,
+        later_percent: flags.later_percent,
+        withhold_percent: flags.withhold_percent,
+        repeat_percent: flags.repeat_percent,
         tls: flags.tls_cert.zip(flags.tls_key).map(|(certificate, key)| Tls { certificate, key }),
         max_sessions: flags.max_sessions.unwrap_or(defaults.max_sessions),
         ..defaults
