@@ -73,6 +73,8 @@ pub enum SchemaFormat {
 pub enum Verb {
     /// The scheduled job: collect ids, fetch records, flatten and publish them
     Run(Run),
+    /// Take the notifications that Graph posts, and write the log that `run` reads
+    Listen,
     /// Make tables from call-record files, without Graph
     Flatten(Flatten),
     /// Make the tables again from the raw archive
