@@ -11,13 +11,15 @@ mod listening;
 mod support;
 
 use certificate::Certificate;
-use listening::{Listening, Reader, STATE, answer, ask, command, configure, files, lines, notification};
+use listening::{
+    Answered, Listening, Reader, STATE, answer, ask, command, configure, files, lines, load, notification,
+};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use support::{Graph, Place, call_id, days_ago, ended, record};
 use tempfile::TempDir;
 
@@ -316,48 +318,17 @@ fn greeting(version: [u8; 2]) -> Vec<u8> {
     record
 }
 
-/// Posts from some threads until each fails, and notes what was answered with 202.
-fn load(
-    listening: &Listening,
-    next: &Arc<AtomicU32>,
-    answered: &Arc<Mutex<BTreeSet<String>>>,
-) -> Vec<std::thread::JoinHandle<()>> {
-    let address = listening.address;
-    let one = move |next: Arc<AtomicU32>, answered: Arc<Mutex<BTreeSet<String>>>| {
-        let Ok(mut stream) = TcpStream::connect(address) else { return };
-        loop {
-            let id = call_id(next.fetch_add(1, Ordering::Relaxed));
-            let body = notification(&id, STATE);
-            let head = format!("POST /notifications HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
-            let mut got = [0; 512];
-            if stream.write_all((head + &body).as_bytes()).is_err() {
-                return;
-            }
-            match stream.read(&mut got) {
-                Ok(count) if got[..count].starts_with(b"HTTP/1.1 202") => answered.lock().unwrap().insert(id),
-                _ => return,
-            };
-        }
-    };
-    (0..4)
-        .map(|_| {
-            let (next, answered) = (next.clone(), answered.clone());
-            std::thread::spawn(move || one(next, answered))
-        })
-        .collect()
-}
-
 #[test]
 fn what_was_answered_with_202_is_in_the_log_after_kills_under_load() {
     let directory = tempfile::tempdir().unwrap();
     let config = configure(directory.path(), "rotate_bytes = 20000\n");
     let next = Arc::new(AtomicU32::new(0));
-    let answered = Arc::new(Mutex::new(BTreeSet::new()));
+    let answered = Answered::default();
     let mut reader = Reader::new(directory.path());
     let mut read = BTreeSet::new();
     for round in 1..=5 {
         let listening = Listening::start(command(BINARY, &config));
-        let clients = load(&listening, &next, &answered);
+        let clients = load(listening.address, 4, &next, &answered);
         // Killed in the midst of it; what a run sees meanwhile is whole.
         while answered.lock().unwrap().len() < round * 60 {
             read.extend(reader.ids());

@@ -2,10 +2,14 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write files and fail by panics")]
 
 use callrec::notifications::{self, Collected, LogCursor};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// The state of the config.
 pub const STATE: &str = "a state of the tests, long and random";
@@ -185,15 +189,67 @@ impl Reader {
         Self { settings, cursors: Vec::new() }
     }
 
+    /// What is new, and what is amiss with it.
+    pub fn look(&mut self) -> Collected {
+        let collected = notifications::collect(&self.settings, &self.cursors).unwrap();
+        self.cursors = serde_json::from_str(&serde_json::to_string(&collected.cursors).unwrap()).unwrap();
+        collected
+    }
+
     /// What is new.
     ///
     /// # Panics
     /// If something was refused, or a gap was found.
     pub fn ids(&mut self) -> Vec<String> {
-        let Collected { notifications, rejected, gaps, cursors, .. } =
-            notifications::collect(&self.settings, &self.cursors).unwrap();
+        let Collected { notifications, rejected, gaps, .. } = self.look();
         assert!(rejected.is_empty() && gaps.is_empty(), "{rejected:?} {gaps:?}");
-        self.cursors = serde_json::from_str(&serde_json::to_string(&cursors).unwrap()).unwrap();
         notifications.iter().map(|one| one.call_id.to_string()).collect()
     }
+}
+
+/// The ids that were answered with 202.
+pub type Answered = Arc<Mutex<BTreeSet<String>>>;
+
+/// Posts on some connections, until each of them breaks.
+pub fn load(
+    address: SocketAddr,
+    connections: usize,
+    next: &Arc<AtomicU32>,
+    answered: &Answered,
+) -> Vec<JoinHandle<()>> {
+    let post = |address, next: Arc<AtomicU32>, answered: Answered| {
+        let Ok(mut stream) = TcpStream::connect(address) else { return };
+        loop {
+            let id = call_id(next.fetch_add(1, Ordering::Relaxed));
+            match post(&mut stream, &notification(&id, STATE)) {
+                Some(202) => answered.lock().unwrap().insert(id),
+                _ => return,
+            };
+        }
+    };
+    let start = |_| {
+        let (next, answered) = (next.clone(), answered.clone());
+        std::thread::spawn(move || post(address, next, answered))
+    };
+    (0..connections).map(start).collect()
+}
+
+/// The id of the n-th call.
+pub fn call_id(n: u32) -> String {
+    format!("{n:08}-0000-4000-8000-000000000000")
+}
+
+/// A post on a connection that stays open; the status, if there is one.
+pub fn post(stream: &mut (impl Read + Write), body: &str) -> Option<u16> {
+    let head = format!("POST /notifications HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all((head + body).as_bytes()).ok()?;
+    let mut got = Vec::new();
+    let mut block = [0; 512];
+    while !got.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut block).ok()? {
+            0 => return None,
+            count => got.extend_from_slice(&block[..count]),
+        }
+    }
+    std::str::from_utf8(got.get(9..12)?).ok()?.parse().ok()
 }
