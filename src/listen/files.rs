@@ -214,6 +214,9 @@ fn failpoint(name: &'static str) -> io::Result<()> {
 /// that one may have been read already.
 fn mend(path: &Path) -> Result<()> {
     let failed = |e| Error::io("mend the end of", path, e);
+    if !files::exists(path)? {
+        return Ok(());
+    }
     let mut file = files::append_file(path, PRIVATE)?;
     let length = file.metadata().map_err(failed)?.len();
     let (whole, tail) = tail(&mut file, length).map_err(failed)?;

@@ -53,23 +53,24 @@ impl Listening {
     /// If it ends before.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary starts");
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let (mut logged, mut metrics) = (String::new(), None);
-        loop {
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut started = Self { child, address: nowhere, metrics: None, stderr, logged: String::new() };
+        while started.address == nowhere {
             let mut line = String::new();
-            assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended: {logged}");
-            logged.push_str(&line);
+            assert!(started.stderr.read_line(&mut line).unwrap() > 0, "it ended: {}", started.logged);
+            started.logged.push_str(&line);
             let address = || {
                 let rest = line.split_once("\"address\":\"").expect("an address").1;
                 rest.split('"').next().unwrap().parse::<SocketAddr>().unwrap()
             };
             if line.contains("serving /healthz") {
-                metrics = Some(address());
+                started.metrics = Some(address());
             } else if line.contains("taking notifications") {
-                let address = address();
-                return Self { child, address, metrics, stderr, logged };
+                started.address = address();
             }
         }
+        started
     }
 
     /// The process is killed as by the system.
@@ -88,7 +89,7 @@ impl Listening {
     pub fn ended(mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), self.logged + &rest)
+        (self.child.wait().unwrap().code(), std::mem::take(&mut self.logged) + &rest)
     }
 
     /// SIGTERM, and the end.
@@ -112,6 +113,14 @@ impl Listening {
         let text = ask(self.metrics.unwrap_or(self.address), "GET", "/metrics", b"").body;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+impl Drop for Listening {
+    /// A test that fails leaves no process behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
