@@ -71,6 +71,7 @@ bench: $(BENCH_VENV)/requirements.txt $(OF_BENCHES)
 	$(CARGO) build --locked --release
 	CALLREC_BENCH_PLAIN=$(TARGET)/release/callrec $(call TRAINED,$(OF_BENCHES)) bench $(AS_DIST) --bench performance
 	$(call TRAINED,$(OF_BENCHES)) bench $(AS_DIST) --bench fetch >> docs/performance.md
+	$(call TRAINED,$(OF_BENCHES)) bench $(AS_DIST) --bench listen >> docs/performance.md
 	$(call TRAINED,$(OF_BENCHES)) bench $(AS_DIST) --bench incremental >> docs/performance.md
 
 torture:

@@ -80,6 +80,8 @@ pub enum Verb {
     /// The subscription through which Graph announces call records
     #[command(subcommand)]
     Subscribe(Subscribe),
+    /// Take the notifications that Graph posts, and write the log that `run` reads
+    Listen,
     /// Make tables from call-record files, without Graph
     Flatten(Flatten),
     /// Make the tables again from the raw archive

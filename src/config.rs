@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::files::Modes;
 use crate::graph::{self, Auth, Url};
+use crate::listen;
 use crate::notifications;
 use crate::simulator;
 use crate::subscribe;
@@ -20,7 +21,7 @@ pub const SIMULATOR: &str = "simulator";
 const DEFAULT_FILE: &str = "callrec.toml";
 /// No time of a config is longer: the clock could not count that far.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-const SECTIONS: [&str; 5] = ["source", "graph", "output", "simulator", "subscription"];
+const SECTIONS: [&str; 6] = ["source", "graph", "output", "simulator", "subscription", "listen"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,6 +31,7 @@ struct File {
     output: Output,
     simulator: simulator::Settings,
     subscription: subscribe::Settings,
+    listen: listen::Settings,
 }
 
 /// A secret in a config: no message shows it.
@@ -263,16 +265,7 @@ impl Config {
             .or_else(|| azure("AZURE_CLIENT_SECRET").map(SecretString::from));
         let tenant_id =
             tenant.as_deref().and_then(|t| Uuid::try_parse(t).ok()).or(simulated.then_some(raw.simulator.tenant_id));
-        let patterns = match &raw.source.notifications {
-            OneOrMany::One(one) => vec![one.clone()],
-            OneOrMany::Many(many) => many.clone(),
-        };
-        let source = notifications::Settings {
-            patterns: patterns.iter().map(|pattern| base.join(pattern)).collect(),
-            client_state: secret(raw.source.client_state.as_ref(), raw.source.client_state_file.as_deref(), &base)?,
-            tenant_id,
-            max_line_bytes: raw.source.max_line_bytes.unwrap_or(8 << 20),
-        };
+        let source = source(&raw.source, tenant_id, &base)?;
         let cloud = Cloud::named(raw.graph.cloud.as_deref())?;
         let endpoint = if simulated {
             let mut simulator = raw.simulator.clone();
@@ -351,6 +344,32 @@ impl Storage {
         let raw = load(file)?;
         storage(&raw, file.and_then(Path::parent).unwrap_or(Path::new("")))
     }
+}
+
+/// Loads what the receiver needs: neither Graph nor a dataset.
+///
+/// # Errors
+/// By class configuration, naming the key and what to do.
+pub fn listen(file: Option<&Path>) -> Result<(listen::Settings, notifications::Settings)> {
+    let raw = load(file)?;
+    let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let source = source(&raw.source, None, base)?;
+    let settings = raw.listen.resolved(base);
+    settings.check(&source)?;
+    Ok((settings, source))
+}
+
+fn source(raw: &Source, tenant_id: Option<Uuid>, base: &Path) -> Result<notifications::Settings> {
+    let patterns = match &raw.notifications {
+        OneOrMany::One(one) => std::slice::from_ref(one),
+        OneOrMany::Many(many) => many,
+    };
+    Ok(notifications::Settings {
+        patterns: patterns.iter().map(|pattern| base.join(pattern)).collect(),
+        client_state: secret(raw.client_state.as_ref(), raw.client_state_file.as_deref(), base)?,
+        tenant_id,
+        max_line_bytes: raw.max_line_bytes.unwrap_or(8 << 20),
+    })
 }
 
 fn storage(raw: &File, base: &Path) -> Result<Storage> {

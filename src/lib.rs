@@ -12,6 +12,7 @@
 //! | flatten | [`flatten`] | JSON bytes | Arrow record batches |
 //! | publish | [`dataset`] | batches, raw records | Parquet, raw archive, commit records |
 //!
+//! [`listen`] is the other end of the log: it takes what Graph sends and writes it.
 //! [`schema`] is the single description of the tables that `flatten` and
 //! `dataset` work from; [`run`] and [`pipeline`] know every stage.
 
@@ -28,6 +29,7 @@ pub mod files;
 pub mod flatten;
 pub mod graph;
 pub mod json;
+pub mod listen;
 pub mod logging;
 pub mod metrics;
 pub mod notifications;

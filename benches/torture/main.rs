@@ -19,6 +19,10 @@
 mod ends;
 mod graph;
 mod kills;
+mod listen;
+#[path = "../../tests/support/listening.rs"]
+#[allow(dead_code, reason = "shared with tests")]
+mod listening;
 mod logs;
 mod memory;
 mod model;
@@ -43,9 +47,10 @@ use side_by_side::side_by_side;
 /// Its name, and what prints its section and gives the number of faults.
 type Part = (&'static str, fn() -> u64);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("kills", kills::report),
     ("logs", logs::report),
+    ("listen", listen::report),
     ("neighbour", neighbour::report),
     ("syscalls", syscalls::report),
     ("power", power::report),

@@ -63,6 +63,33 @@ pub(super) fn judge(raw: &RawValue, settings: &Settings) -> Item {
     }
 }
 
+/// What a receiver must know of an item before it keeps it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is no object, or does not carry the client state.
+    Refused(Reason),
+    /// It tells of the subscription; the event.
+    Lifecycle(String),
+    /// Anything else that carries the state.
+    Notification,
+}
+
+/// Judges an item that somebody has sent. Unlike in a log nothing goes before the
+/// client state.
+#[must_use]
+pub fn admit(raw: &RawValue, settings: &Settings) -> Admission {
+    let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {
+        return Admission::Refused(Reason::NotANotification);
+    };
+    if !state_agrees(&members, settings) {
+        return Admission::Refused(Reason::ClientState);
+    }
+    match member(&members, "lifecycleEvent") {
+        Some(_) => Admission::Lifecycle(text(&members, "lifecycleEvent").unwrap_or_default()),
+        None => Admission::Notification,
+    }
+}
+
 /// Compares in a time that says nothing of either state, nor of its length.
 fn state_agrees(members: &Members<'_>, settings: &Settings) -> bool {
     let Some(expected) = &settings.client_state else { return true };

@@ -29,6 +29,7 @@ use uuid::Uuid;
 pub use collect::collect;
 pub use cursor::LogCursor;
 pub use ids::ids_from_file;
+pub use item::{Admission, admit};
 pub use line::read_again;
 
 /// Where the log is and what its notifications must carry.
@@ -43,6 +44,14 @@ pub struct Settings {
     pub tenant_id: Option<Uuid>,
     /// The longest line, in decompressed bytes, that is taken.
     pub max_line_bytes: usize,
+}
+
+impl Settings {
+    /// Whether a run would read a file of that name.
+    #[must_use]
+    pub fn names(&self, path: &std::path::Path) -> bool {
+        source::covered(&self.patterns, path)
+    }
 }
 
 /// A call record that was created or updated.

@@ -4,6 +4,7 @@
 mod check;
 mod datasets;
 mod init;
+mod listen;
 mod quarantine;
 mod runs;
 mod simulate;
@@ -52,6 +53,7 @@ pub fn execute(cli: Cli) -> Result<u8> {
         }
         Verb::Init(init) => init::init(&init.file),
         Verb::Check => check::check(&global),
+        Verb::Listen => listen::listen(&global),
         Verb::Simulate(simulate) => simulate::simulate(simulate),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

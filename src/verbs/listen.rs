@@ -1,0 +1,31 @@
+//! `listen`.
+
+use super::{Global, subscribe};
+use crate::clock::Clock;
+use crate::config;
+use crate::error::{Class, Error, Result};
+use crate::listen::Listener;
+use crate::shutdown::Shutdown;
+
+pub(super) fn listen(global: &Global) -> Result<u8> {
+    let file = config::find(global.config.as_deref())?;
+    // Graph asks the receiver before it makes a subscription: this process may be the first.
+    subscribe::make_client_state(file.as_deref())?;
+    let (settings, source) = config::listen(file.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(Class::Io, "Cannot start the runtime").because(e))?;
+    runtime.block_on(async {
+        let mut shutdown = Shutdown::listen();
+        let listener = Listener::start(&settings, source, Clock::system()).await?;
+        if let Some(address) = listener.metrics_address()? {
+            tracing::info!(%address, "serving /healthz and /metrics");
+        }
+        let (address, scheme) = (listener.address()?, if settings.tls_key.is_some() { "https" } else { "http" });
+        tracing::info!(%address, scheme, directory = %settings.directory.display(), "taking notifications");
+        listener.serve(async { shutdown.requested().await }).await?;
+        tracing::info!("all that was answered with 202 is in the log");
+        Ok(shutdown.exit_code().unwrap_or(0))
+    })
+}
