@@ -336,6 +336,9 @@ pub struct Simulate {
     /// Serve as of this instant
     #[arg(long, value_name = "INSTANT")]
     pub now: Option<chrono::DateTime<chrono::Utc>>,
+    /// Serve as of this instant at first; POST {"now": "INSTANT"} to /simulator/clock goes on
+    #[arg(long, value_name = "INSTANT")]
+    pub begins: Option<chrono::DateTime<chrono::Utc>>,
     /// Write a notification log that matches the records
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,

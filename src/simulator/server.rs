@@ -112,9 +112,10 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
     let base = format!("{scheme}://{}", listener.local_addr().map_err(fail)?);
     let foreign_port = elsewhere.local_addr().map_err(fail)?.port();
     let store = Mutex::new(Store::open(&settings, clock)?);
+    let begins = settings.begins.map_or(clock, Clock::pinned);
     let shared = Arc::new(Shared {
         settings,
-        clock: Mutex::new(clock),
+        clock: Mutex::new(begins),
         subscriptions: Subscriptions::default(),
         base,
         foreign_port,

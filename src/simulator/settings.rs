@@ -20,6 +20,10 @@ pub struct Settings {
     pub seed: u64,
     /// The instant at which simulator and job stand still.
     pub now: Option<DateTime<Utc>>,
+    /// The instant as of which is served at first, if it is another: the time goes on
+    /// when it is told to.
+    #[serde(skip)]
+    pub begins: Option<DateTime<Utc>>,
     /// Milliseconds before every answer.
     pub latency_ms: u64,
     /// Whether one record in three has a fault that passes after one or two attempts.
@@ -77,6 +81,7 @@ impl Default for Settings {
             generate: None,
             seed: 1,
             now: None,
+            begins: None,
             latency_ms: 0,
             faults: false,
             lasting_faults: false,

@@ -3,7 +3,7 @@
 //!
 //! `POST /simulator/clock` with `{"now": "…"}` sets the time, which must not go
 //! back, announces what appeared since, and answers with what it did: how many
-//! notifications were delivered, and which were withheld or not taken.
+//! notifications were delivered, and which versions were announced, withheld or not taken.
 
 use super::answer;
 use super::server::{Shared, lock};
@@ -107,15 +107,20 @@ impl Shared {
         }
     }
 
+    /// Subscriptions live by the clock of those who make them, whatever time is served.
+    fn present(&self) -> DateTime<Utc> {
+        self.settings.now.unwrap_or_else(|| Clock::system().now())
+    }
+
     fn forget_ended(&self) {
-        let now = self.now();
+        let now = self.present();
         lock(&self.subscriptions.held).retain(|_, held| held.expires > now);
     }
 
     /// The end that is asked for, if a subscription may live so long.
     fn end(&self, given: &Map<String, Value>) -> Option<DateTime<Utc>> {
         let end = given.get("expirationDateTime")?.as_str()?.parse::<DateTime<Utc>>().ok()?;
-        let now = self.now();
+        let now = self.present();
         (end > now && end <= now + LONGEST_LIFE).then_some(end)
     }
 
@@ -190,7 +195,7 @@ impl Shared {
         *lock(&self.clock) = Clock::pinned(now);
         self.kept.forget();
         let due = lock(&self.store).events(before, now);
-        let (mut sent, mut withheld, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sent, mut announced, mut withheld, mut lost) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for event in due {
             if event.dice(self.settings.seed, "withhold") < self.settings.withhold_percent {
                 withheld.push(event);
@@ -199,7 +204,8 @@ impl Shared {
             if event.dice(self.settings.seed, "repeat") < self.settings.repeat_percent {
                 sent.push(event.clone());
             }
-            sent.push(event);
+            sent.push(event.clone());
+            announced.push(event);
         }
         self.forget_ended();
         let receivers: Vec<(String, Held)> =
@@ -217,7 +223,13 @@ impl Shared {
         }
         let names =
             |events: &[Event]| events.iter().map(|e| json!({"id": e.id, "version": e.version})).collect::<Vec<_>>();
-        reply(200, json!({"delivered": delivered, "withheld": names(&withheld), "lost": names(&lost)}), headers)
+        let done = json!({
+            "delivered": delivered,
+            "announced": names(&announced),
+            "withheld": names(&withheld),
+            "lost": names(&lost),
+        });
+        reply(200, done, headers)
     }
 
     fn notification(&self, id: &str, held: &Held, event: &Event) -> Value {

@@ -14,6 +14,7 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         records: flags.records,
         seed: flags.seed,
         now: flags.now,
+        begins: flags.begins,
         latency_ms: flags.latency_ms,
         faults: flags.faults,
         lasting_faults: flags.lasting_faults,
