@@ -12,6 +12,7 @@ mod call_record;
 mod client;
 mod link;
 mod page;
+mod probe;
 mod retry;
 mod room;
 mod settings;
@@ -20,11 +21,12 @@ mod throttle;
 #[cfg(test)]
 mod tests;
 
+pub use auth::{Certificate, CertificateFiles, IdentityService, ManagedIdentity};
 pub use client::{Client, Counts};
 pub use reqwest::Url;
 pub use room::Room;
 pub use secrecy::SecretString;
-pub use settings::{Auth, Settings};
+pub use settings::{App, Auth, Proof, Settings};
 
 /// What became of a record that was asked for.
 #[derive(Clone, PartialEq, Eq)]

@@ -21,6 +21,8 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         throttle: !flags.no_limits,
         keep_answers: flags.keep_answers,
         tls: flags.tls_cert.zip(flags.tls_key).map(|(certificate, key)| Tls { certificate, key }),
+        certificate: flags.certificate,
+        federated_issuer: flags.federated_issuer,
         max_sessions: flags.max_sessions.unwrap_or(defaults.max_sessions),
         ..defaults
     };
