@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callrec::clock::Clock;
 use callrec::simulator::{Settings, TokenFault};
+use chrono::TimeDelta;
 use credentials::{PASSWORD, file, jwt, jwt_with, text};
 use ring::signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256};
 use serde_json::{Value, json};
@@ -156,6 +157,21 @@ fn a_certificate_that_is_not_of_the_app_is_refused_with_advice() {
     private(&place.path("other.pem"), &format!("{}{}", text("other.crt"), text("other.key")));
     refused(check(&place, &[]), 77, &["AADSTS700027", "upload its public part"]);
     assert_eq!(graph.simulator.counts().tokens, 1);
+}
+
+#[test]
+fn a_certificate_that_ends_soon_serves_and_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let now = Clock::system().now();
+    let pem = credentials::certificate_between(now - TimeDelta::days(1), now + TimeDelta::days(20));
+    private(&path("app.pem"), &format!("{pem}{}", text("app.key")));
+    private(&path("app.crt"), &pem);
+    let graph = Graph::start(Settings { generate: Some(1), certificate: Some(path("app.crt")), ..Settings::default() });
+    let place = place(&graph, &format!("certificate_file = {}", quoted(&path("app.pem"))));
+    let ended = check(&place, &[]);
+    assert!(ended.stderr.contains("the certificate ends soon"), "{}", ended.stderr);
+    granted(ended, "certificate");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Datelike as _, Utc};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaEncoding, RsaKeyPair};
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -30,9 +31,17 @@ pub fn text(name: &str) -> String {
 
 /// A certificate of `app.key` that is in force from one year to another, as PEM.
 pub fn certificate_of(years: std::ops::Range<i32>) -> String {
+    let begin = |year| chrono::NaiveDate::from_ymd_opt(year, 1, 1).unwrap().and_time(chrono::NaiveTime::MIN).and_utc();
+    certificate_between(begin(years.start), begin(years.end))
+}
+
+/// A certificate of `app.key` that is in force from the day of one instant to
+/// that of another, as PEM.
+pub fn certificate_between(begin: DateTime<Utc>, end: DateTime<Utc>) -> String {
+    let day = |at: DateTime<Utc>| rcgen::date_time_ymd(at.year(), at.month() as u8, at.day() as u8);
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
-    params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+    params.not_before = day(begin);
+    params.not_after = day(end);
     let key = rcgen::KeyPair::from_pem(&text("app.key")).unwrap();
     params.self_signed(&key).unwrap().pem()
 }

@@ -5,7 +5,7 @@
 //! with 2048 to 4096 bits, and signing outside the certificate's time.
 
 use crate::error::Error;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use p12_keystore::Pkcs12Archive;
 use ring::rand::SystemRandom;
 use ring::signature::{self, KeyPair as _, RsaKeyPair};
@@ -16,6 +16,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
+
+/// From so long before its end on a certificate is warned of.
+const SOON: TimeDelta = TimeDelta::days(30);
 
 /// Where the parts of a certificate are.
 #[derive(Clone, Debug)]
@@ -135,6 +138,9 @@ impl Certificate {
         if now < *not_before {
             return Err(Error::access(format!("the certificate in {path} is not valid before {not_before}"))
                 .hint("mend this machine's clock, or use a certificate that is in force"));
+        }
+        if *not_after - now < SOON {
+            warn!(file = %path, end = %not_after, "the certificate ends soon; upload a new one to the app registration");
         }
         Ok(())
     }
