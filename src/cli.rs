@@ -315,6 +315,12 @@ pub struct Simulate {
     /// Its private key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// The certificate of the app registration (PEM), against which client assertions are checked
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// The certificate whose key signs federated tokens (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub federated_issuer: Option<PathBuf>,
     /// Do not keep Graph's limits
     #[arg(long)]
     pub no_limits: bool,

@@ -1,13 +1,18 @@
 //! The configuration: flag before environment before file before default.
 
+mod auth;
+mod cloud;
+
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::files::Modes;
-use crate::graph::{self, Auth, Url};
+use crate::graph::{self, App, Auth, Proof, Url};
 use crate::listen;
 use crate::notifications;
 use crate::simulator;
 use crate::subscribe;
+use auth::{AuthSection, Environment};
+use cloud::Cloud;
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use secrecy::SecretString;
@@ -82,19 +87,6 @@ struct Graph {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct AuthSection {
-    method: Option<String>,
-    authority: Option<String>,
-    tenant_id: Option<String>,
-    client_id: Option<String>,
-    client_secret: Option<Secret>,
-    client_secret_file: Option<PathBuf>,
-    token: Option<Secret>,
-    token_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 struct Output {
     root: Option<PathBuf>,
     mode: Option<String>,
@@ -129,13 +121,13 @@ impl SimulatedGraph {
     #[must_use]
     pub fn client(&self, endpoint: Url, authority: Url) -> graph::Settings {
         let scope = graph::Settings::default_scope(&endpoint);
-        let auth = Auth::ClientSecret {
+        let auth = Auth::App(App {
             authority,
             tenant_id: self.tenant_id.clone(),
             client_id: self.client_id.clone(),
-            secret: self.client_secret.clone(),
             scope,
-        };
+            proof: Proof::Secret(self.client_secret.clone()),
+        });
         graph::Settings { endpoint, auth, ..self.template.clone() }
     }
 }
@@ -151,6 +143,8 @@ pub struct Config {
     pub endpoint: Endpoint,
     /// Where Graph is to announce records.
     pub subscription: subscribe::Settings,
+    /// In words: how tokens are obtained, and by which variables; no value of them.
+    pub auth_method: String,
     /// The tenant, if it is named by its GUID.
     pub tenant_id: Option<Uuid>,
     /// The dataset.
@@ -259,62 +253,49 @@ impl Config {
         // What Azure's own tools read fills the gaps of a config, but never
         // turns a simulated run into a real one.
         let azure = |name: &str| if simulated { None } else { environment(name) };
-        let tenant = auth.tenant_id.clone().or_else(|| azure("AZURE_TENANT_ID"));
-        let client = auth.client_id.clone().or_else(|| azure("AZURE_CLIENT_ID"));
-        let client_secret = secret(auth.client_secret.as_ref(), auth.client_secret_file.as_deref(), &base)?
-            .or_else(|| azure("AZURE_CLIENT_SECRET").map(SecretString::from));
-        let tenant_id =
-            tenant.as_deref().and_then(|t| Uuid::try_parse(t).ok()).or(simulated.then_some(raw.simulator.tenant_id));
+        let tenant_id = auth
+            .tenant(&Environment::new(&azure))
+            .as_deref()
+            .and_then(|t| Uuid::try_parse(t).ok())
+            .or(simulated.then_some(raw.simulator.tenant_id));
         let source = source(&raw.source, tenant_id, &base)?;
+        let azure = Environment::new(&azure);
         let cloud = Cloud::named(raw.graph.cloud.as_deref())?;
-        let endpoint = if simulated {
+        let (endpoint, method) = if simulated {
+            if auth.method.as_deref().is_some_and(|method| !matches!(method, "auto" | "client-secret")) {
+                return Err(Error::config("[graph] endpoint simulator takes no other method than client-secret")
+                    .hint("start `callrec simulate` and give its address to try another one"));
+            }
             let mut simulator = raw.simulator.clone();
-            simulator.records = simulator.records.map(|path| base.join(path));
+            simulator.resolve(&base);
             let template = client_settings(
                 &raw.graph,
                 url("[graph] endpoint", cloud.graph)?,
                 Auth::Bearer(SecretString::from("")),
             )?;
-            Endpoint::Simulator(Box::new(SimulatedGraph {
-                tenant_id: tenant.unwrap_or_else(|| simulator.tenant_id.to_string()),
-                client_id: client.unwrap_or_else(|| simulator.client_id.to_string()),
-                client_secret: client_secret.unwrap_or_else(|| SecretString::from(simulator.client_secret.clone())),
+            let secret = auth.client_secret(&base, &azure)?;
+            let simulated = Endpoint::Simulator(Box::new(SimulatedGraph {
+                tenant_id: auth.tenant(&azure).unwrap_or_else(|| simulator.tenant_id.to_string()),
+                client_id: auth.client(&azure).unwrap_or_else(|| simulator.client_id.to_string()),
+                client_secret: secret.unwrap_or_else(|| SecretString::from(simulator.client_secret.clone())),
                 simulator,
                 template,
-            }))
+            }));
+            (simulated, "client-secret, of the simulator".to_owned())
         } else {
             let root = url("[graph] endpoint", raw.graph.endpoint.as_deref().unwrap_or(cloud.graph))?;
-            let authority = auth.authority.clone().or_else(|| azure("AZURE_AUTHORITY_HOST"));
-            let authority = authority.map_or_else(|| cloud.login.to_owned(), with_scheme);
-            let scope = format!("{}/.default", cloud.graph);
-            let method = auth.method.as_deref().unwrap_or("client-secret");
-            let auth = match method {
-                "client-secret" => Auth::ClientSecret {
-                    authority: url("[graph.auth] authority", &authority)?,
-                    tenant_id: required(tenant, "tenant_id", "AZURE_TENANT_ID")?,
-                    client_id: required(client, "client_id", "AZURE_CLIENT_ID")?,
-                    secret: required(client_secret, "client_secret or client_secret_file", "AZURE_CLIENT_SECRET")?,
-                    scope,
-                },
-                "bearer" => Auth::Bearer(required(
-                    secret(auth.token.as_ref(), auth.token_file.as_deref(), &base)?,
-                    "token or token_file",
-                    "CALLREC_GRAPH__AUTH__TOKEN",
-                )?),
-                other => {
-                    return Err(Error::config(format!("[graph.auth] method {other} is not known"))
-                        .hint("use client-secret or bearer"));
-                }
-            };
-            let settings = client_settings(&raw.graph, root, auth)?;
+            cloud.check("[graph] endpoint", &root)?;
+            let chosen = auth.chosen(&cloud, &base, &azure)?;
+            let settings = client_settings(&raw.graph, root, chosen.auth)?;
             settings.validate()?;
-            Endpoint::Graph(Box::new(settings))
+            (Endpoint::Graph(Box::new(settings)), chosen.method)
         };
         Ok(Self {
             file,
             source,
             endpoint,
             subscription: raw.subscription.clone(),
+            auth_method: method,
             tenant_id,
             root: storage.root,
             modes: storage.modes,
@@ -435,33 +416,10 @@ fn secret(value: Option<&Secret>, file: Option<&Path>, base: &Path) -> Result<Op
     }
 }
 
-fn with_scheme(host: String) -> String {
-    if host.contains("://") { host } else { format!("https://{host}") }
-}
-
 fn url(key: &str, text: &str) -> Result<Url> {
     Url::parse(text).map_err(|e| {
         Error::config(format!("{key} is no URL"))
             .hint("give scheme and host, such as https://graph.microsoft.com")
             .because(e)
     })
-}
-
-struct Cloud {
-    graph: &'static str,
-    login: &'static str,
-}
-
-impl Cloud {
-    fn named(name: Option<&str>) -> Result<Self> {
-        Ok(match name.unwrap_or("global") {
-            "global" => Self { graph: "https://graph.microsoft.com", login: "https://login.microsoftonline.com" },
-            "us-gov-l4" => Self { graph: "https://graph.microsoft.us", login: "https://login.microsoftonline.us" },
-            "us-gov-l5" => Self { graph: "https://dod-graph.microsoft.us", login: "https://login.microsoftonline.us" },
-            other => {
-                return Err(Error::config(format!("[graph] cloud {other} is not known"))
-                    .hint("use global, us-gov-l4 or us-gov-l5; the cloud in China has no call records"));
-            }
-        })
-    }
 }

@@ -89,7 +89,7 @@ pub async fn fetch(
                 if refused.len() >= FORBIDDEN_IN_A_ROW {
                     failure.get_or_insert_with(|| {
                         Error::access(format!("Graph answered 403 for {FORBIDDEN_IN_A_ROW} call records in a row"))
-                            .hint("grant the app the application permission CallRecords.Read.All with admin consent; `callrec check` tests it")
+                            .hint(format!("{}; `callrec check` tests it", client.settings().auth.permission_hint()))
                     });
                 }
             }

@@ -209,7 +209,10 @@ fn evil_record(id: &str, start: &str) -> Value {
 #[test]
 fn nothing_that_acts_on_a_terminal_is_printed() {
     let odd = Odd::start(|path, _| {
-        let number: u32 = path.split("callRecords/").nth(1).unwrap()[..8].parse().unwrap();
+        let Some(id) = path.split("callRecords/").nth(1) else {
+            return answer(200, &json!({"value": [], EVIL: EVIL}).to_string(), "");
+        };
+        let number: u32 = id[..8].parse().unwrap();
         let id = call_id(number);
         let error = json!({"error": {"code": format!("{EVIL}\nforged"), "message": EVIL}}).to_string();
         match number {

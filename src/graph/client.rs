@@ -159,7 +159,7 @@ impl Client {
             shared: Arc::new(Shared {
                 http: build(settings.max_concurrency.saturating_mul(2))?,
                 fresh: build(0)?,
-                tokens: Tokens::new(&settings.auth)?,
+                tokens: Tokens::new(&settings)?,
                 throttle: Throttle::new(&settings),
                 rooms: Rooms::new(),
                 requests: AtomicU64::new(0),
@@ -184,6 +184,13 @@ impl Client {
     /// Access: the token service refuses. Temporary: it does not answer.
     pub async fn token(&self) -> Result<(), Error> {
         self.shared.tokens.get(&self.way()).await.map(drop)
+    }
+
+    /// Seconds by which this machine's clock is behind the one of the last answer
+    /// that had a date.
+    #[must_use]
+    pub fn clock_behind(&self) -> Option<i64> {
+        self.shared.tokens.behind()
     }
 
     /// What was sent so far.
@@ -228,7 +235,9 @@ impl Client {
         self.shared.tokens.redacted(bytes)
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    /// What the client was told.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
         &self.shared.settings
     }
 
@@ -344,6 +353,7 @@ impl Client {
             Ok(response) => response,
             Err(error) => return failed(&error),
         };
+        self.shared.tokens.dated(response.headers(), &self.shared.clock);
         let status = response.status();
         if status != StatusCode::OK {
             return self.refused(response, began).await;

@@ -13,6 +13,7 @@ mod client;
 mod link;
 mod list;
 mod page;
+mod probe;
 mod request;
 mod retry;
 mod room;
@@ -23,12 +24,13 @@ mod throttle;
 #[cfg(test)]
 mod tests;
 
+pub use auth::{Certificate, CertificateFiles, IdentityService, ManagedIdentity};
 pub use client::{Client, Counts};
 pub use list::{Listed, Lister, Listing};
 pub use reqwest::Url;
 pub use room::Room;
 pub use secrecy::SecretString;
-pub use settings::{Auth, Settings};
+pub use settings::{App, Auth, Proof, Settings};
 pub use subscriptions::{Created, LONGEST_LIFE, Subscription, Wanted};
 
 /// What became of a record that was asked for.

@@ -3,10 +3,12 @@
 //!
 //! Refuses end points that would carry a token in clear text over a network.
 
+use super::auth::{Certificate, ManagedIdentity};
 use crate::error::Error;
 use reqwest::Url;
 use secrecy::SecretString;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How the client behaves. [`Settings::new`] gives the defaults.
@@ -66,8 +68,8 @@ impl Settings {
     /// Whether a server is to be reached by https.
     pub(super) fn needs_tls(&self) -> bool {
         let authority = match &self.auth {
-            Auth::Bearer(_) => None,
-            Auth::ClientSecret { authority, .. } => Some(authority),
+            Auth::Bearer(_) | Auth::ManagedIdentity(_) => None,
+            Auth::App(app) => Some(&app.authority),
         };
         [Some(&self.endpoint), authority].into_iter().flatten().any(|url| url.scheme() == "https")
     }
@@ -84,7 +86,10 @@ impl Settings {
         if self.endpoint.path_segments().into_iter().flatten().any(|s| s == "v1.0" || s == "beta") {
             return Err(Error::config("[graph] endpoint holds a version").hint(ROOT_HINT));
         }
-        if let Auth::ClientSecret { authority, tenant_id, client_id, .. } = &self.auth {
+        if let Auth::ManagedIdentity(identity) = &self.auth {
+            identity.validate()?;
+        }
+        if let Auth::App(App { authority, tenant_id, client_id, .. }) = &self.auth {
             refuse_clear_text(authority, "[graph.auth] authority")?;
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
             if tenant_id.is_empty()
@@ -120,19 +125,57 @@ const ROOT_HINT: &str = "give the root alone, such as https://graph.microsoft.co
 pub enum Auth {
     /// A token that was obtained elsewhere; it cannot be refreshed.
     Bearer(SecretString),
-    /// OAuth client credentials with a secret.
-    ClientSecret {
-        /// Root of the token service: `https://login.microsoftonline.com`.
-        authority: Url,
-        /// GUID or domain of the tenant.
-        tenant_id: String,
-        /// Application (client) id.
-        client_id: String,
-        /// The client secret.
-        secret: SecretString,
-        /// As [`Settings::default_scope`] gives it.
-        scope: String,
+    /// OAuth client credentials of an app registration.
+    App(App),
+    /// The identity that the platform gives to this machine or app.
+    ManagedIdentity(ManagedIdentity),
+}
+
+impl Auth {
+    /// What to do when Graph answers 403.
+    #[must_use]
+    pub const fn permission_hint(&self) -> &'static str {
+        match self {
+            Self::Bearer(_) | Self::App(_) => {
+                "grant the application permission CallRecords.Read.All with admin consent, then wait some minutes"
+            }
+            Self::ManagedIdentity(_) => {
+                "assign the app role CallRecords.Read.All of Microsoft Graph to the service principal of the managed identity (an app-role assignment by Graph or PowerShell; the portal's API permissions do not offer it). The platform keeps tokens for up to a day, so that a role granted just now can take that long"
+            }
+        }
+    }
+}
+
+/// An app registration that proves who it is.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Root of the token service: `https://login.microsoftonline.com`.
+    pub authority: Url,
+    /// GUID or domain of the tenant.
+    pub tenant_id: String,
+    /// Application (client) id.
+    pub client_id: String,
+    /// As [`Settings::default_scope`] gives it.
+    pub scope: String,
+    /// How it proves it.
+    pub proof: Proof,
+}
+
+/// What an app proves itself with.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// A client secret.
+    Secret(SecretString),
+    /// A certificate that is known to the app registration.
+    Certificate {
+        /// The certificate and its key.
+        certificate: Certificate,
+        /// Whether the chain is sent too, for apps that trust a subject and issuer.
+        send_chain: bool,
     },
+    /// A file with a token of an issuer that the app registration trusts; read
+    /// anew for each request.
+    FederatedToken(PathBuf),
 }
 
 /// Only TLS, or a server on this machine, may see a token or a secret.
@@ -194,13 +237,13 @@ mod tests {
         for (tenant, good) in
             [("contoso.onmicrosoft.com", true), ("..", false), ("a/b", false), ("", false), ("a?b", false)]
         {
-            let auth = Auth::ClientSecret {
+            let auth = Auth::App(App {
                 authority: Url::parse("https://login.microsoftonline.com").expect("a URL"),
                 tenant_id: tenant.to_owned(),
                 client_id: "app".to_owned(),
-                secret: "s".into(),
                 scope: Settings::default_scope(&endpoint),
-            };
+                proof: Proof::Secret("s".into()),
+            });
             assert_eq!(Settings::new(endpoint.clone(), auth).validate().is_ok(), good, "{tenant}");
         }
     }

@@ -276,4 +276,6 @@ pub enum TokenFault {
     Redirect,
     /// Tokens that Graph does not take.
     Useless,
+    /// Tokens of an app without the permission: Graph answers 403.
+    NoRole,
 }

@@ -1,10 +1,12 @@
 //! The HTTP server.
 
 use super::answer;
-use super::faults::{self, Strike};
+use super::faults::{self, Strike, TokenFault};
 use super::hostile::{self, AsksFor, Hold};
+use super::identity;
 use super::kept::Kept;
 use super::pages::{Asked, boxed};
+use super::proof::Proofs;
 use super::settings::Settings;
 use super::store::Store;
 use super::subscriptions::{self, Subscriptions};
@@ -79,6 +81,7 @@ pub(super) struct Shared {
     attempts: Mutex<HashMap<String, u32>>,
     /// Good tokens, and how often each was used.
     pub(super) tokens: Mutex<HashMap<String, u64>>,
+    pub(super) proofs: Proofs,
     pub(super) counters: Counters,
     pub(super) kept: Kept,
     watch: Arc<Watch>,
@@ -113,6 +116,7 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
     let foreign_port = elsewhere.local_addr().map_err(fail)?.port();
     let store = Mutex::new(Store::open(&settings, clock)?);
     let begins = settings.begins.map_or(clock, Clock::pinned);
+    let proofs = Proofs::open(&settings)?;
     let shared = Arc::new(Shared {
         settings,
         clock: Mutex::new(begins),
@@ -123,6 +127,7 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
         throttle: Mutex::default(),
         attempts: Mutex::default(),
         tokens: Mutex::default(),
+        proofs,
         counters: Counters::default(),
         kept: Kept::default(),
         watch: Arc::default(),
@@ -229,7 +234,8 @@ async fn answer_one(
     body: Bytes,
 ) -> Response<Body> {
     let of_token = method == Method::POST && uri.path().ends_with("/oauth2/v2.0/token");
-    if !of_token {
+    let of_identity = method == Method::GET && matches!(uri.path(), identity::IMDS | identity::APP_SERVICE);
+    if !of_token && !of_identity {
         shared.watch.arrived();
         shared.counters.over_http2.fetch_add(u64::from(version == Version::HTTP_2), Ordering::Relaxed);
     }
@@ -242,6 +248,8 @@ async fn answer_one(
         shared.subscription(&method, uri.path(), &headers, &body).await
     } else if method == Method::POST && uri.path() == subscriptions::CLOCK {
         shared.go_on(&headers, &body).await
+    } else if of_identity {
+        shared.identity(&uri, &headers)
     } else if let Some(response) = shared.kept(&method, &uri, &headers) {
         response
     } else {
@@ -326,6 +334,9 @@ impl Shared {
         }
         if !self.is_authorised(headers) {
             return answer::error(401, "InvalidAuthenticationToken", headers);
+        }
+        if self.settings.token_fault == Some(TokenFault::NoRole) {
+            return answer::error(403, "Forbidden", headers);
         }
         let asked = |id| Asked { id, query: &query, headers, strike, is_struck: struck.is_some(), url: &url };
         let answer = match parts.as_slice() {

@@ -3,7 +3,7 @@
 use super::faults::TokenFault;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// The settings of a simulator; `[simulator]` in a config.
@@ -57,6 +57,14 @@ pub struct Settings {
     pub client_id: Uuid,
     /// Its secret.
     pub client_secret: String,
+    /// The certificate that is known to the app registration, as PEM.
+    pub certificate: Option<PathBuf>,
+    /// The certificate whose key signs federated tokens, as PEM.
+    pub federated_issuer: Option<PathBuf>,
+    /// The subject of the app's federated credential.
+    pub federated_subject: String,
+    /// What callers of the App Service's identity end point know.
+    pub identity_header: String,
     /// The state that notifications carry.
     pub client_state: String,
     /// The largest generated meeting.
@@ -72,6 +80,15 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// A file with its private key, as PEM.
     pub key: PathBuf,
+}
+
+impl Settings {
+    /// Takes relative paths as relative to `base`.
+    pub fn resolve(&mut self, base: &Path) {
+        for path in [&mut self.records, &mut self.certificate, &mut self.federated_issuer].into_iter().flatten() {
+            *path = base.join(&*path);
+        }
+    }
 }
 
 impl Default for Settings {
@@ -96,6 +113,10 @@ impl Default for Settings {
             tenant_id: Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111),
             client_id: Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222),
             client_secret: "sample-secret-not-real".to_owned(),
+            certificate: None,
+            federated_issuer: None,
+            federated_subject: "system:serviceaccount:default:callrec".to_owned(),
+            identity_header: "sample-identity-header".to_owned(),
             client_state: "sample-client-state".to_owned(),
             max_sessions: 300,
             misfits: true,

@@ -1,4 +1,4 @@
-//! `check`: config, token, permission and storage, one step at a time.
+//! `check`: config, storage, log, clock, token, permission and list, one step at a time.
 
 use super::{Global, print};
 use crate::config::{self, Config, Endpoint};
@@ -10,9 +10,13 @@ use crate::notifications;
 use crate::printable;
 use crate::schema::Catalogue;
 use crate::simulator;
+use chrono::TimeDelta;
 
 /// An id that no record has: whether Graph says 404 or 403 tells the permission.
 const NO_CALL: &str = "00000000-0000-4000-8000-000000000000";
+
+/// Seconds by which Entra ID lets clocks differ.
+const MOST_OFF: u64 = 300;
 
 pub(super) fn check(global: &Global) -> Result<u8> {
     let file = config::find(global.config.as_deref())?;
@@ -41,22 +45,68 @@ pub(super) fn check(global: &Global) -> Result<u8> {
                 (Some(simulator), settings)
             }
         };
+        let hint = settings.auth.permission_hint();
         let client = Client::new(settings, config.clock())?;
-        client.token().await?;
-        step("token", "granted")?;
+        let token = client.token().await;
+        // First, for a wrong clock is why assertions are refused.
+        let is_dated = clock(&config, &client)?;
+        token?;
+        step("token", &format!("granted ({})", config.auth_method))?;
         let id = NO_CALL.parse().map_err(|_| Error::config("The id of the probe is no GUID"))?;
-        match client.call_record(id).await? {
-            Outcome::NotFound | Outcome::Record { .. } => step("permission", "call records can be read"),
-            Outcome::Forbidden => Err(Error::access("Graph refuses call records to this app").hint(
-                "grant the application permission CallRecords.Read.All with admin consent, then wait some minutes",
-            )),
+        let outcome = client.call_record(id).await?;
+        if !is_dated && !clock(&config, &client)? {
+            step("clock", "not compared: no answer says the time")?;
+        }
+        match outcome {
+            Outcome::NotFound | Outcome::Record { .. } => step("permission", "call records can be read")?,
+            Outcome::Forbidden => {
+                return Err(Error::access("Graph refuses call records to this app (403)").hint(hint));
+            }
             Outcome::Unavailable { reason } | Outcome::Unusable { reason, .. } => {
-                Err(Error::temporary(format!("Graph did not answer the question for a call record ({reason})"))
-                    .hint("try again later"))
+                return Err(Error::temporary(format!(
+                    "Graph did not answer the question for a call record ({reason})"
+                ))
+                .hint("try again later"));
+            }
+        };
+        match client.probe_list(config.clock().now() - TimeDelta::hours(1)).await? {
+            None => step("list", "call records can be listed"),
+            Some(Outcome::Forbidden) => {
+                Err(Error::access("Graph refuses the list of call records to this app (403)").hint(hint))
+            }
+            Some(Outcome::Unavailable { reason } | Outcome::Unusable { reason, .. }) => Err(Error::temporary(format!(
+                "Graph did not answer the question for the list of call records ({reason})"
+            ))
+            .hint("try again later")),
+            Some(Outcome::NotFound | Outcome::Record { .. }) => {
+                Err(Error::config("There is no list of call records at [graph] endpoint (404)")
+                    .hint("check [graph] endpoint and cloud"))
             }
         }
     })?;
     Ok(0)
+}
+
+/// Compares this machine's clock with that of the last answer; whether there is one.
+fn clock(config: &Config, client: &Client) -> Result<bool> {
+    if matches!(&config.endpoint, Endpoint::Simulator(simulated) if simulated.simulator.now.is_some()) {
+        step("clock", "stands still, as [simulator] now says")?;
+        return Ok(true);
+    }
+    let Some(behind) = client.clock_behind() else { return Ok(false) };
+    let off = behind.unsigned_abs();
+    if off > MOST_OFF {
+        let way = if behind > 0 { "behind" } else { "ahead of" };
+        step(
+            "clock",
+            &format!(
+                "warning: {off} seconds {way} the server's; set this machine's clock, or assertions and tokens are refused"
+            ),
+        )?;
+    } else {
+        step("clock", &format!("within {MOST_OFF} seconds of the server's"))?;
+    }
+    Ok(true)
 }
 
 fn step(name: &str, what: &str) -> Result<u8> {

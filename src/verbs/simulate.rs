@@ -25,6 +25,8 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         withhold_percent: flags.withhold_percent,
         repeat_percent: flags.repeat_percent,
         tls: flags.tls_cert.zip(flags.tls_key).map(|(certificate, key)| Tls { certificate, key }),
+        certificate: flags.certificate,
+        federated_issuer: flags.federated_issuer,
         max_sessions: flags.max_sessions.unwrap_or(defaults.max_sessions),
         ..defaults
     };
@@ -47,7 +49,7 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
             tracing::info!(notifications = written, file = %path.display(), "wrote the notification log");
         }
         print(&format!(
-            "# {} records; stop with Ctrl-C. A config for them:\n[source]\nnotifications = [\"{}\"]\nclient_state = \"{}\"\n\n[graph]\nendpoint = \"{}\"\n\n[graph.auth]\nauthority = \"{}\"\ntenant_id = \"{}\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\n\n[output]\nroot = \"out\"",
+            "# {} records; stop with Ctrl-C. A config for them:\n[source]\nnotifications = [\"{}\"]\nclient_state = \"{}\"\n\n[graph]\nendpoint = \"{}\"\n\n[graph.auth]\nauthority = \"{}\"\ntenant_id = \"{}\"\nclient_id = \"{}\"\n{}\n\n[output]\nroot = \"out\"",
             ids.len(),
             flags.log.as_deref().unwrap_or(std::path::Path::new("events.jsonl")).display(),
             settings.client_state,
@@ -55,7 +57,7 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
             simulator.authority().as_str().trim_end_matches('/'),
             settings.tenant_id,
             settings.client_id,
-            settings.client_secret,
+            credential(&settings),
         ))?;
         shutdown.requested().await;
         let counts = simulator.counts();
@@ -68,4 +70,18 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         );
         Ok(shutdown.exit_code().unwrap_or(0))
     })
+}
+
+/// The lines of a config with what the simulator takes for a credential.
+fn credential(settings: &Settings) -> String {
+    if settings.certificate.is_some() {
+        "# The certificate together with its private key:\ncertificate_file = \"app.pem\"".to_owned()
+    } else if settings.federated_issuer.is_some() {
+        format!(
+            "# A JWT for api://AzureADTokenExchange with the subject {}:\nfederated_token_file = \"token\"",
+            settings.federated_subject
+        )
+    } else {
+        format!("client_secret = \"{}\"", settings.client_secret)
+    }
 }

@@ -2,18 +2,19 @@
 
 use super::*;
 use crate::error::Class;
+use crate::graph::settings::{App, Proof};
 
 const TOKEN: &str = "/contoso.example/oauth2/v2.0/token";
 const SECRET: &str = "s3cr&t=";
 
 fn with_secret(server: &Server) -> Client {
-    let auth = Auth::ClientSecret {
+    let auth = Auth::App(App {
         authority: server.url.clone(),
         tenant_id: "contoso.example".to_owned(),
         client_id: "app".to_owned(),
-        secret: SECRET.into(),
         scope: "https://graph.microsoft.com/.default".to_owned(),
-    };
+        proof: Proof::Secret(SECRET.into()),
+    });
     Client::new(Settings { auth, ..settings(server) }, Clock::system()).expect("settings are valid")
 }
 
