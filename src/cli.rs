@@ -73,6 +73,8 @@ pub enum SchemaFormat {
 pub enum Verb {
     /// The scheduled job: collect ids, fetch records, flatten and publish them
     Run(Run),
+    /// Collect the telephony logs of some days, for the first time or again
+    Logs(Logs),
     /// Make tables from call-record files, without Graph
     Flatten(Flatten),
     /// Make the tables again from the raw archive
@@ -124,6 +126,23 @@ pub struct Run {
     /// Write the summary to this file too
     #[arg(long, value_name = "FILE")]
     pub summary_file: Option<PathBuf>,
+}
+
+/// Flags of `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The first day (UTC)
+    #[arg(long, value_name = "DATE")]
+    pub from: NaiveDate,
+    /// The last day (UTC)
+    #[arg(long, value_name = "DATE")]
+    pub to: NaiveDate,
+    /// This log. May be repeated [default: those of the config]
+    #[arg(long = "table", value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// Begin no request after this time, such as 45m
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub max_runtime: Option<Duration>,
 }
 
 /// Flags of `flatten`.

@@ -1,5 +1,6 @@
 //! The configuration: flag before environment before file before default.
 
+use crate::call_logs;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::files::Modes;
@@ -19,7 +20,7 @@ pub const SIMULATOR: &str = "simulator";
 const DEFAULT_FILE: &str = "callrec.toml";
 /// No time of a config is longer: the clock could not count that far.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-const SECTIONS: [&str; 4] = ["source", "graph", "output", "simulator"];
+const SECTIONS: [&str; 5] = ["source", "graph", "output", "simulator", "logs"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,6 +29,7 @@ struct File {
     graph: Graph,
     output: Output,
     simulator: simulator::Settings,
+    logs: call_logs::Settings,
 }
 
 /// A secret in a config: no message shows it.
@@ -159,6 +161,8 @@ pub struct Config {
     pub merge_parts: usize,
     /// Threads that flatten.
     pub threads: usize,
+    /// Which telephony logs are collected.
+    pub logs: call_logs::Settings,
 }
 
 /// What only the dataset's verbs need.
@@ -302,6 +306,7 @@ impl Config {
             settings.validate()?;
             Endpoint::Graph(Box::new(settings))
         };
+        raw.logs.validate()?;
         Ok(Self {
             file,
             source,
@@ -313,6 +318,7 @@ impl Config {
             batch_time: seconds("[output] batch_minutes", raw.output.batch_minutes.map(|m| m * 60.0), 600.0)?,
             merge_parts: raw.output.merge_parts.unwrap_or(8).max(2),
             threads: storage.threads,
+            logs: raw.logs,
         })
     }
 

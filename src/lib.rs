@@ -17,6 +17,7 @@
 
 mod arrow;
 pub mod call_id;
+pub mod call_logs;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -28,6 +29,7 @@ pub mod files;
 pub mod flatten;
 pub mod graph;
 pub mod json;
+pub mod log_run;
 pub mod logging;
 pub mod notifications;
 pub mod pipeline;

@@ -75,7 +75,7 @@ impl Pipeline<'_> {
         shutdown: &mut Shutdown,
         summary: &mut Summary,
     ) -> Result<()> {
-        let graph = if queue.is_empty() { None } else { Some(runtime.block_on(self.connect())?) };
+        let graph = if queue.is_empty() { None } else { Some(runtime.block_on(connect(self.config, self.clock, self.deadline))?) };
         let client = graph.as_ref().map(|(_, client)| client);
         let progress = Progress::new(self.progress, queue.len() as u64);
         let spools = dataset.layout.spools();
@@ -162,19 +162,6 @@ impl Pipeline<'_> {
         ended.err()
     }
 
-    async fn connect(&self) -> Result<(Option<Simulator>, Client)> {
-        let (simulator, settings) = match &self.config.endpoint {
-            Endpoint::Graph(settings) => (None, (**settings).clone()),
-            Endpoint::Simulator(simulated) => {
-                let simulator = simulator::start(simulated.simulator.clone(), self.clock).await?;
-                let settings = simulated.client(simulator.endpoint(), simulator.authority());
-                (Some(simulator), settings)
-            }
-        };
-        let client = Client::new(settings, self.clock)?.with_deadline(self.deadline);
-        Ok((simulator, client))
-    }
-
     /// Settles what Graph answered, and commits the batch. Ids of `later` are
     /// still to be asked for.
     fn commit(
@@ -239,6 +226,23 @@ impl Pipeline<'_> {
             },
         )
     }
+}
+
+/// A client of the config's Graph, with the simulator where that is meant.
+///
+/// # Errors
+/// By class configuration or I/O, when the simulator cannot start.
+pub async fn connect(config: &Config, clock: Clock, deadline: Option<Instant>) -> Result<(Option<Simulator>, Client)> {
+    let (simulator, settings) = match &config.endpoint {
+        Endpoint::Graph(settings) => (None, (**settings).clone()),
+        Endpoint::Simulator(simulated) => {
+            let simulator = simulator::start(simulated.simulator.clone(), clock).await?;
+            let settings = simulated.client(simulator.endpoint(), simulator.authority());
+            (Some(simulator), settings)
+        }
+    };
+    let client = Client::new(settings, clock)?.with_deadline(deadline);
+    Ok((simulator, client))
 }
 
 fn spooled(spool: &Spool) -> HashSet<CallId> {

@@ -88,7 +88,7 @@ impl Stop {
 
 /// What the requests for one record keep to.
 pub(super) struct Bounds {
-    pace: RecordPace,
+    pub(super) pace: RecordPace,
     pub(super) room: Room,
 }
 

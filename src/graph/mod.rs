@@ -11,6 +11,7 @@ mod body;
 mod call_record;
 mod client;
 mod link;
+mod logs;
 mod page;
 mod retry;
 mod room;
@@ -21,6 +22,7 @@ mod throttle;
 mod tests;
 
 pub use client::{Client, Counts};
+pub use logs::{LogOutcome, LogReader, LogWindow};
 pub use reqwest::Url;
 pub use room::Room;
 pub use secrecy::SecretString;

@@ -54,13 +54,19 @@ struct Pace {
 #[derive(Debug)]
 pub(super) struct RecordPace {
     limit: usize,
+    span: Duration,
     begun: Mutex<VecDeque<Instant>>,
 }
 
 impl RecordPace {
     pub(super) fn new(settings: &Settings) -> Self {
         let limit = usize::try_from(settings.requests_per_record_per_20s).unwrap_or(usize::MAX).max(1);
-        Self { limit, begun: Mutex::default() }
+        Self::limited(limit, SPAN)
+    }
+
+    /// At most `limit` requests within `span`.
+    pub(super) fn limited(limit: usize, span: Duration) -> Self {
+        Self { limit, span, begun: Mutex::default() }
     }
 
     /// Takes the place of a request that begins at `now`, or says when there will be one.
@@ -68,7 +74,7 @@ impl RecordPace {
         let mut begun = locked(&self.begun);
         if begun.len() >= self.limit {
             match begun.front() {
-                Some(&oldest) if oldest + SPAN > now => return Err(oldest + SPAN),
+                Some(&oldest) if oldest + self.span > now => return Err(oldest + self.span),
                 _ => begun.pop_front(),
             };
         }

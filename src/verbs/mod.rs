@@ -4,6 +4,7 @@
 mod check;
 mod datasets;
 mod init;
+mod logs;
 mod quarantine;
 mod runs;
 mod simulate;
@@ -30,6 +31,7 @@ pub fn execute(cli: Cli) -> Result<u8> {
     let global = Global { config: cli.config, progress: cli.progress };
     match cli.verb {
         Verb::Run(run) => runs::run(&global, run),
+        Verb::Logs(flags) => logs::logs(&global, flags),
         Verb::Flatten(flatten) => datasets::flatten(&global, flatten),
         Verb::Rebuild => datasets::rebuild(&global),
         Verb::Compact => datasets::compact(&global),
