@@ -77,7 +77,7 @@ impl Collection<'_> {
         let catalogue = Catalogue::embedded();
         for table in catalogue.logs.iter().filter(|table| self.config.logs.tables.contains(&table.name)) {
             let Some(log) = &table.log else { continue };
-            let reader = client.log_reader();
+            let reader = client.log_reader(self.config.logs.requests_per_minute);
             let mut windows: VecDeque<Window> = self.windows(dataset, table, log).into();
             while let Some(window) = windows.pop_front() {
                 let asked = runtime.block_on(self.ask(&reader, log, window, shutdown));

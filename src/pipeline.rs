@@ -75,7 +75,11 @@ impl Pipeline<'_> {
         shutdown: &mut Shutdown,
         summary: &mut Summary,
     ) -> Result<()> {
-        let graph = if queue.is_empty() { None } else { Some(runtime.block_on(connect(self.config, self.clock, self.deadline))?) };
+        let graph = if queue.is_empty() {
+            None
+        } else {
+            Some(runtime.block_on(connect(self.config, self.clock, self.deadline))?)
+        };
         let client = graph.as_ref().map(|(_, client)| client);
         let progress = Progress::new(self.progress, queue.len() as u64);
         let spools = dataset.layout.spools();

@@ -18,8 +18,8 @@ use crate::shutdown::Shutdown;
 use crate::spool::Spool;
 use crate::summary::Summary;
 use crate::worklist::{Origin, Worklist};
-use std::collections::{HashSet, VecDeque};
 use chrono::NaiveDate;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -73,12 +73,7 @@ pub fn run(config: &Config, options: &Options) -> Ended {
 
 /// Collects the telephony logs of some days, the first and the last included, and
 /// nothing else.
-pub fn logs(
-    config: &Config,
-    dates: (NaiveDate, NaiveDate),
-    run_id: String,
-    max_runtime: Option<Duration>,
-) -> Ended {
+pub fn logs(config: &Config, dates: (NaiveDate, NaiveDate), run_id: String, max_runtime: Option<Duration>) -> Ended {
     let options = Options { run_id, max_runtime, ..Options::default() };
     end(config, &options, |run, begun| run.only_logs(begun, dates))
 }

@@ -23,6 +23,9 @@ pub struct Settings {
     pub overlap_days: u32,
     /// Days of one window: all of its rows are held in memory.
     pub window_days: u32,
+    /// Requests for one log within a minute. Graph takes 50, and 200 for all logs,
+    /// which are four.
+    pub requests_per_minute: usize,
     /// Numbers whose calls are emergency calls.
     pub emergency_numbers: Vec<String>,
 }
@@ -34,6 +37,7 @@ impl Default for Settings {
             days: MOST_WINDOW_DAYS,
             overlap_days: 4,
             window_days: MOST_WINDOW_DAYS,
+            requests_per_minute: 50,
             emergency_numbers: Vec::new(),
         }
     }

@@ -207,7 +207,10 @@ mod tests {
             ],
         );
         assert_eq!(text(&batch, "extra_json", 0), Some(r#"{"charge":0.0000001,"duration":"long","new":{"x":[1]}}"#));
-        assert_eq!((text(&batch, "id", 1), text(&batch, "extra_json", 1)), (Some("c"), Some(r##"{"x@odata.type":"#T"}"##)));
+        assert_eq!(
+            (text(&batch, "id", 1), text(&batch, "extra_json", 1)),
+            (Some("c"), Some(r##"{"x@odata.type":"#T"}"##))
+        );
         let charge = batch.column_by_name("charge").unwrap().as_primitive::<Decimal128Type>();
         assert_eq!((charge.is_null(0), charge.value(1), charge.scale()), (true, 12_500_000, 6));
         let connection = batch.column_by_name("connection_charge").unwrap().as_primitive::<Decimal128Type>();
@@ -215,8 +218,8 @@ mod tests {
         let emergency = batch.column_by_name("is_emergency").unwrap().as_boolean();
         assert_eq!((emergency.is_null(0), emergency.value(1)), (true, true));
         let counts = drift.counts();
-        let expected =
-            [("callDurationSource", 1), ("charge", 1), ("duration", 1), ("new", 1)].map(|(n, c)| (format!("pstn_calls.{n}"), c));
+        let expected = [("callDurationSource", 1), ("charge", 1), ("duration", 1), ("new", 1)]
+            .map(|(n, c)| (format!("pstn_calls.{n}"), c));
         assert_eq!(counts.into_iter().collect::<Vec<_>>(), expected);
     }
 
@@ -224,7 +227,9 @@ mod tests {
     fn the_year_one_is_null() {
         let (batch, drift) = made(
             "direct_routing_calls",
-            &[r#"{"id":"a","startDateTime":"2026-11-01T10:00:00Z","failureDateTime":"0001-01-01T00:00:00Z","callType":"ByotOutEmergency","successfulCall":true}"#],
+            &[
+                r#"{"id":"a","startDateTime":"2026-11-01T10:00:00Z","failureDateTime":"0001-01-01T00:00:00Z","callType":"ByotOutEmergency","successfulCall":true}"#,
+            ],
         );
         let at = |name: &str| batch.column_by_name(name).unwrap().as_primitive::<TimestampMicrosecondType>().clone();
         assert!(at("failure_date_time").is_null(0) && at("start_date_time").is_valid(0) && drift.is_empty());

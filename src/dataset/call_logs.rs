@@ -210,7 +210,7 @@ impl<'a> Work<'a> {
         }
         let moved: u64 = self.moved.values().map(|keys| keys.len() as u64).sum();
         self.counts.changed += moved;
-        self.counts.new = self.new.len() as u64 - moved;
+        self.counts.new = (self.new.len() as u64).saturating_sub(moved);
         Ok(())
     }
 
@@ -262,12 +262,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn segment<'b>(
-        &self,
-        stage: &mut Stage<'_>,
-        relative: &str,
-        lines: impl Iterator<Item = &'b [u8]>,
-    ) -> Result<()> {
+    fn segment<'b>(&self, stage: &mut Stage<'_>, relative: &str, lines: impl Iterator<Item = &'b [u8]>) -> Result<()> {
         let mut writer = SegmentWriter::create(&stage.path(relative)?)?;
         for line in lines {
             writer.write(line)?;
@@ -396,12 +391,18 @@ pub fn verify(dataset: &Dataset) -> Result<Verified> {
             *verified.rows.entry(table.name.clone()).or_default() += rows.len() as u64;
             for (head, _) in rows.values() {
                 if head.date() != date {
-                    verified.faults.push(format!("the archive of {} has a row of {} under {date}", table.name, head.date()));
+                    verified.faults.push(format!(
+                        "the archive of {} has a row of {} under {date}",
+                        table.name,
+                        head.date()
+                    ));
                 }
             }
             let twice = rows.keys().filter(|key| !keys.insert((*key).clone())).count();
             if twice > 0 {
-                verified.faults.push(format!("{} has {twice} rows under {date} and under another date too", table.name));
+                verified
+                    .faults
+                    .push(format!("{} has {twice} rows under {date} and under another date too", table.name));
             }
             let stage = &mut Stage::begin(layout, tables, dataset.next_number())?;
             let made = Made { table, number, emergency: &emergency, date };

@@ -16,9 +16,6 @@ use serde_json::value::RawValue;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Requests for one log that Graph takes in [`SPAN`]. It takes 200 for all of them,
-/// which are four.
-const PER_LOG: usize = 50;
 const SPAN: Duration = Duration::from_secs(60);
 /// Pages of one window; Graph's hold 1,000 rows.
 const MAX_PAGES: usize = 100_000;
@@ -49,6 +46,14 @@ pub enum LogOutcome {
     Unavailable(String),
 }
 
+/// How following the links ended.
+enum Linked {
+    /// At the last page.
+    Whole,
+    /// At a link that is not to be followed, or leads nowhere.
+    Broken(&'static str),
+}
+
 /// Reads the windows of one log, one after the other.
 pub struct LogReader {
     client: Client,
@@ -56,10 +61,10 @@ pub struct LogReader {
 }
 
 impl Client {
-    /// A reader that keeps the limits of one log.
+    /// A reader of one log that begins so many requests within a minute.
     #[must_use]
-    pub fn log_reader(&self) -> LogReader {
-        let bounds = Bounds { pace: RecordPace::limited(PER_LOG, SPAN), ..self.bounds() };
+    pub fn log_reader(&self, requests_per_minute: usize) -> LogReader {
+        let bounds = Bounds { pace: RecordPace::limited(requests_per_minute.max(1), SPAN), ..self.bounds() };
         LogReader { client: self.clone(), bounds }
     }
 }
@@ -84,45 +89,57 @@ impl LogReader {
     }
 
     async fn pages(&self, window: &LogWindow<'_>, rows: &mut Vec<Vec<u8>>) -> Result<(), Stop> {
-        let first = self.url(window, 0);
-        let mut followed: HashSet<Url> = HashSet::from([first.clone()]);
-        let (mut url, mut is_link) = (first, false);
-        let mut counted_first: Option<Vec<u8>> = None;
-        for _ in 0..MAX_PAGES {
+        match self.linked(window, rows).await? {
+            Linked::Whole => Ok(()),
+            Linked::Broken(why) => {
+                tracing::warn!(log = window.function, why, "a next link is not usable; counting the pages out instead");
+                rows.clear();
+                self.counted(window, rows).await
+            }
+        }
+    }
+
+    /// Follows the links.
+    async fn linked(&self, window: &LogWindow<'_>, rows: &mut Vec<Vec<u8>>) -> Result<Linked, Stop> {
+        let place = format!("/{}(", window.function);
+        let mut url = self.url(window, 0);
+        let mut followed: HashSet<Url> = HashSet::from([url.clone()]);
+        for number in 0..MAX_PAGES {
             let members = match self.client.get(&url, &self.bounds).await {
                 Ok(members) => members,
-                // The link is to blame, as far as can be told.
-                Err(Stop::Settled(Outcome::Unusable { .. } | Outcome::NotFound | Outcome::Forbidden)) if is_link => {
-                    (url, is_link) = (self.url(window, rows.len()), false);
-                    continue;
+                Err(Stop::Settled(Outcome::Unusable { .. } | Outcome::NotFound | Outcome::Forbidden)) if number > 0 => {
+                    return Ok(Linked::Broken("refused"));
                 }
                 Err(stop) => return Err(stop),
             };
             let page = lines(&members).ok_or_else(|| Stop::unavailable("page-without-list"))?;
-            if counted_first.is_none() {
-                counted_first = page.first().cloned();
-            } else if !is_link && page.first() == counted_first.as_ref() {
-                // The count was not heeded: these pages would not end.
-                return Err(Stop::unavailable("page-loop"));
+            if number > 0 && !page.is_empty() && page.first() == rows.first() {
+                return Ok(Linked::Broken("page-loop"));
             }
-            let is_empty = page.is_empty();
             rows.extend(page);
-            let Some(next) = members.next_link("value") else { return Ok(()) };
-            if is_empty && !is_link {
-                return Ok(());
+            let Some(next) = members.next_link("value") else { return Ok(Linked::Whole) };
+            match link::pinned_in(&next, &self.client.settings().endpoint, window.version, &place) {
+                Ok(next) if followed.insert(next.clone()) => url = next,
+                Ok(_) => return Ok(Linked::Broken("page-loop")),
+                Err(_) => return Ok(Linked::Broken("foreign-next-link")),
             }
-            let place = format!("/{}(", window.function);
-            let linked = link::pinned_in(&next, &self.client.settings().endpoint, window.version, &place);
-            match linked {
-                Ok(next) if followed.insert(next.clone()) => (url, is_link) = (next, true),
-                _ => {
-                    let next = self.url(window, rows.len());
-                    if next == url || is_empty {
-                        return Err(Stop::unavailable("page-loop"));
-                    }
-                    tracing::warn!(log = window.function, "a next link was refused; counting the pages out instead");
-                    (url, is_link) = (next, false);
-                }
+        }
+        Ok(Linked::Broken("page-loop"))
+    }
+
+    /// Asks for page after page by the number of rows before it.
+    async fn counted(&self, window: &LogWindow<'_>, rows: &mut Vec<Vec<u8>>) -> Result<(), Stop> {
+        for number in 0..MAX_PAGES {
+            let members = self.client.get(&self.url(window, rows.len()), &self.bounds).await?;
+            let page = lines(&members).ok_or_else(|| Stop::unavailable("page-without-list"))?;
+            // The count was not heeded: these pages would not end.
+            if number > 0 && !page.is_empty() && page.first() == rows.first() {
+                break;
+            }
+            let is_last = page.is_empty() || members.next_link("value").is_none();
+            rows.extend(page);
+            if is_last {
+                return Ok(());
             }
         }
         Err(Stop::unavailable("page-loop"))

@@ -250,7 +250,8 @@ impl Expand<'_> {
             };
             rows.push(Rows { path: one.path, constants: one.constants, when });
         }
-        let mut table = Table { name, description: file.description, rows, kept: file.kept, log: file.log, ..Table::default() };
+        let mut table =
+            Table { name, description: file.description, rows, kept: file.kept, log: file.log, ..Table::default() };
         for item in file.columns {
             self.item(&mut table, item)?;
         }

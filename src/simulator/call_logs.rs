@@ -41,12 +41,9 @@ pub(super) struct CallLogs {
 impl CallLogs {
     pub(super) fn new(settings: &Settings, now: DateTime<Utc>) -> Self {
         let mut rows: BTreeMap<&str, Vec<(DateTime<Utc>, Value)>> = BTreeMap::new();
-        for (log, count) in LOGS.iter().zip([
-            settings.pstn_calls,
-            settings.direct_routing_calls,
-            settings.sms,
-            settings.dialout_calls,
-        ]) {
+        for (log, count) in
+            LOGS.iter().zip([settings.pstn_calls, settings.direct_routing_calls, settings.sms, settings.dialout_calls])
+        {
             let first = midnight(now.date_naive()) - TimeDelta::days(i64::from(settings.log_days));
             let of_log = rows.entry(log.function).or_default();
             for n in 0..count {
@@ -92,7 +89,8 @@ impl CallLogs {
 /// Spread over the days; one row in five begins at midnight, where windows meet.
 fn start(first: DateTime<Utc>, now: DateTime<Utc>, days: u32, n: u64, count: u64) -> DateTime<Utc> {
     let length = i64::from(days) * 86_400;
-    let second = i64::try_from(u128::from(n) * u128::try_from(length).unwrap_or(0) / u128::from(count.max(1))).unwrap_or(0);
+    let second =
+        i64::try_from(u128::from(n) * u128::try_from(length).unwrap_or(0) / u128::from(count.max(1))).unwrap_or(0);
     let second = if n.is_multiple_of(5) { second - second % 86_400 } else { second };
     (first + TimeDelta::seconds(second)).min(now)
 }
@@ -188,7 +186,8 @@ impl Asked {
     /// `None` if the path is about something else.
     pub(super) fn of(path: &str) -> Option<Self> {
         let (version, rest) = path.trim_start_matches('/').split_once('/')?;
-        let (function, arguments) = format!("/{rest}").strip_prefix(PLACE)?.split_once('(').map(|(f, a)| (f.to_owned(), a.to_owned()))?;
+        let (function, arguments) =
+            format!("/{rest}").strip_prefix(PLACE)?.split_once('(').map(|(f, a)| (f.to_owned(), a.to_owned()))?;
         let log = LOGS.iter().find(|log| log.function == function && (log.version == version || version == "beta"))?;
         let arguments: HashMap<&str, &str> =
             arguments.strip_suffix(')')?.split(',').filter_map(|argument| argument.split_once('=')).collect();
