@@ -245,6 +245,93 @@ fn rows_without_a_start_go_to_quarantine_once() {
     place.callrec(&["verify"]).expect(0);
 }
 
+#[test]
+fn windows_that_graph_calls_too_long_are_halved() {
+    let graph = Graph::start(Settings { direct_routing_calls: 500, log_days: 80, log_window_days: 12, ..settings() });
+    let place = place(&graph, "\"direct_routing_calls\"", "");
+    let summary = place.callrec(&["run"]).expect(0).summary();
+    assert_eq!(summary["logs"]["direct_routing_calls"]["new"], 500, "{summary}");
+    place.callrec(&["verify"]).expect(0);
+}
+
+#[test]
+fn the_limit_of_a_log_is_kept_and_what_is_out_of_time_is_left_to_a_later_run() {
+    let graph = Graph::start(Settings { pstn_calls: 400, log_days: 400, throttle: true, ..settings() });
+    let place = Place::new(&graph.endpoint(), "\n[logs]\ntables = [\"pstn_calls\"]\nrequests_per_minute = 3\n");
+    let (from, to) = (days_before(400), days_before(0));
+    let arguments = ["logs", "--from", &from, "--to", &to];
+    let limited = [&arguments[..], &["--max-runtime", "20s"]].concat();
+    let summary = place.callrec(&limited).expect(75).summary();
+    assert_eq!(summary["requests"], 3, "{summary}");
+    let rows = place.column("pstn_calls", "id").len();
+    assert!((200..400).contains(&rows), "three windows of five are committed: {rows}");
+    place.callrec(&["verify"]).expect(0);
+    place.configure(&graph.endpoint(), "\n[logs]\ntables = [\"pstn_calls\"]\n");
+    place.callrec(&arguments).expect(0);
+    assert_eq!(place.column("pstn_calls", "id").len(), 400);
+    assert_eq!(graph.simulator.counts().throttled, 0);
+}
+
+#[test]
+fn a_day_of_the_dial_out_report_is_replaced_whole() {
+    let report = "getPstnOnlineMeetingDialoutReport";
+    let graph = Graph::start(Settings { dialout_calls: 60, log_days: 3, ..settings() });
+    // Nothing is read from a notification log: there is none.
+    let place = place(&graph, "\"dialout_report\"", "days = 5\n");
+    let config = std::fs::read_to_string(place.config()).unwrap();
+    std::fs::write(place.config(), config.replace("notifications = [\"events.jsonl*\"]\n", "")).unwrap();
+    place.callrec(&["run"]).expect(0);
+    let sum = |column: &str| -> i64 {
+        place.column("dialout_report", column).iter().map(|n| n.parse::<i64>().unwrap()).sum()
+    };
+    assert_eq!(sum("total_calls"), 60);
+    // A call is booked on somebody else: his row appears, and the other may vanish.
+    let mut rows = graph.simulator.log_rows(report);
+    for row in rows.iter_mut().take(20) {
+        row["userId"] = json!("somebody else");
+        row["userPrincipalName"] = json!(null);
+        assert!(graph.simulator.put_log_row(report, row.clone()));
+    }
+    let summary = place.callrec(&["run"]).expect(0).summary();
+    assert!(summary["logs"]["dialout_report"]["new"].as_u64().unwrap() > 0, "{summary}");
+    assert_eq!(sum("total_calls"), 60);
+    let seconds: i64 = rows.iter().map(|row| row["seconds"].as_i64().unwrap()).sum();
+    assert_eq!(sum("total_call_seconds"), seconds);
+    place.callrec(&["verify"]).expect(0);
+    let tables = log_tables(&place.root());
+    place.callrec(&["rebuild"]).expect(0);
+    assert_eq!(log_tables(&place.root()), tables);
+}
+
+#[test]
+fn another_schema_of_logs_upgrades_their_tables_and_leaves_the_records_as_they_are() {
+    let graph = Graph::start(Settings { pstn_calls: 50, log_days: 3, ..settings() });
+    graph.put(&support::record(&support::call_id(1), 1, support::days_ago(1), 2));
+    let place = place(&graph, "\"pstn_calls\"", "");
+    place.notify([support::call_id(1).as_str()]);
+    place.callrec(&["run"]).expect(0);
+    let (records, logs) = (place.record_tables(), log_tables(&place.root()));
+    let newest = place.newest_commit();
+    let path = place.root().join(format!("_callrec/commits/{:06}.json", newest["number"].as_u64().unwrap()));
+    let mut older = newest.clone();
+    older["logs"]["schema"] = json!(support::OLDER_SCHEMA);
+    std::fs::write(&path, older.to_string()).unwrap();
+    std::fs::remove_file(
+        std::fs::read_dir(place.root().join(format!("pstn_calls/call_date={}", days_before(1))))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path(),
+    )
+    .unwrap();
+    place.callrec(&["run"]).expect(0);
+    assert_eq!(place.newest_commit()["kind"], "upgrade");
+    assert_eq!(place.newest_commit()["logs"]["schema"], newest["logs"]["schema"]);
+    assert_eq!((place.record_tables(), log_tables(&place.root())), (records, logs));
+    place.callrec(&["verify"]).expect(0);
+}
+
 /// The view of docs/reading.md, in DuckDB.
 #[test]
 fn the_view_of_matches_joins_by_id_and_by_number_and_time() {

@@ -171,6 +171,12 @@ impl<'a> Work<'a> {
         for (date, served) in &mut self.rows {
             let mut stored = archived(layout, &self.table.name, self.log, *date)?;
             let keys = self.changed.entry(*date).or_default();
+            if self.log.daily && *served == stored {
+                self.counts.unchanged += keys.len() as u64;
+                keys.clear();
+                continue;
+            }
+            let before = keys.clone();
             keys.retain(|key| match (stored.get(key), served.get(key)) {
                 (Some((_, old)), Some((_, new))) if old == new => {
                     self.counts.unchanged += 1;
@@ -185,6 +191,12 @@ impl<'a> Work<'a> {
                     true
                 }
             });
+            if self.log.daily {
+                // A day of a report is replaced whole.
+                *keys = before;
+                self.touched.insert(*date);
+                continue;
+            }
             if !keys.is_empty() {
                 self.touched.insert(*date);
             }
@@ -445,6 +457,10 @@ fn segments(layout: &Layout, archive: &str, date: NaiveDate) -> Result<Vec<Part>
 fn archived(layout: &Layout, table: &str, log: &Log, date: NaiveDate) -> Result<Rows> {
     let mut rows = Rows::new();
     for segment in segments(layout, &layout::archive_of(table), date)? {
+        if log.daily {
+            // A day of a report was archived whole.
+            rows.clear();
+        }
         each_row(&segment, log, |head, line| {
             rows.insert(head.key.clone(), (head, line.to_vec()));
             Ok(())

@@ -108,7 +108,8 @@ impl Layout {
             files::check_directory(&directory)?;
             files::make_private(&directory)?;
         }
-        for table in tables.into_iter().chain([RAW, LEDGER]) {
+        // The archives of logs are within that of the records.
+        for table in [RAW, LEDGER].into_iter().chain(tables) {
             let directory = self.root.join(table);
             files::check_directory(&directory)?;
             for partition in files::list(&directory)? {

@@ -72,6 +72,20 @@ mod tests {
     }
 
     #[test]
+    fn links_of_logs_lead_to_the_same_function_in_the_same_version() {
+        let endpoint = Url::parse("https://graph.microsoft.com").expect("a URL");
+        let of = |link: &str| pinned_in(link, &endpoint, "beta", "/getSmsLog(").is_ok();
+        let place = "communications/callRecords/";
+        assert!(of(&format!(
+            "https://graph.microsoft.com/beta/{place}getSmsLog(from=2026-01-01,to=2026-02-01)?$skip=1000"
+        )));
+        assert!(of(&format!("https://graph.microsoft.com/beta/{place}getsmslog(x=1)?$skip=1000")));
+        assert!(!of(&format!("https://graph.microsoft.com/v1.0/{place}getSmsLog(from=2026-01-01,to=2026-02-01)")));
+        assert!(!of(&format!("https://graph.microsoft.com/beta/{place}getPstnCalls(from=2026-01-01,to=2026-02-01)")));
+        assert!(!of(&format!("https://evil.example/beta/{place}getSmsLog(from=2026-01-01,to=2026-02-01)")));
+    }
+
+    #[test]
     fn whatever_leads_elsewhere_is_refused() {
         for link in [
             "https://graph.microsoft.com/v1.0/users?$skiptoken=recordx",

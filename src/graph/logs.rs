@@ -113,7 +113,7 @@ impl LogReader {
                 Err(stop) => return Err(stop),
             };
             let page = lines(&members).ok_or_else(|| Stop::unavailable("page-without-list"))?;
-            if number > 0 && !page.is_empty() && page.first() == rows.first() {
+            if number > 0 && is_first_again(&page, rows) {
                 return Ok(Linked::Broken("page-loop"));
             }
             rows.extend(page);
@@ -133,7 +133,7 @@ impl LogReader {
             let members = self.client.get(&self.url(window, rows.len()), &self.bounds).await?;
             let page = lines(&members).ok_or_else(|| Stop::unavailable("page-without-list"))?;
             // The count was not heeded: these pages would not end.
-            if number > 0 && !page.is_empty() && page.first() == rows.first() {
+            if number > 0 && is_first_again(&page, rows) {
                 break;
             }
             let is_last = page.is_empty() || members.next_link("value").is_none();
@@ -162,6 +162,11 @@ impl LogReader {
         }
         url
     }
+}
+
+/// Whether a page is the first one, served again.
+fn is_first_again(page: &[Vec<u8>], rows: &[Vec<u8>]) -> bool {
+    !page.is_empty() && rows.starts_with(page)
 }
 
 /// The rows of an answer, each as one line.

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 
 const PAGE: usize = 1000;
-const MOST: TimeDelta = TimeDelta::days(90);
 const PLACE: &str = "/communications/callRecords/";
 
 /// One log: what serves it, and whether an instant at the end of a window is in it.
@@ -222,7 +221,7 @@ impl Shared {
     ) -> Result<Value, Box<Response<Body>>> {
         let refused = |status, code| Box::new(answer::error(status, code, headers));
         let (from, to) = asked.window.ok_or_else(|| refused(400, "BadRequest"))?;
-        if to - from > MOST {
+        if to - from > TimeDelta::days(i64::from(self.settings.log_window_days)) {
             return Err(refused(406, "NotAcceptable"));
         }
         let skip = query.get("$skip").and_then(|skip| skip.parse().ok()).unwrap_or(0);

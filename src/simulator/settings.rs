@@ -59,6 +59,8 @@ pub struct Settings {
     pub sms: u64,
     /// Calls that the dial-out report adds up.
     pub dialout_calls: u64,
+    /// Days of the longest window of a log that is answered.
+    pub log_window_days: u32,
     /// Days that the rows of logs are spread over.
     pub log_days: u32,
     /// Whether a few generated records have values of the wrong type.
@@ -98,6 +100,7 @@ impl Default for Settings {
             direct_routing_calls: 0,
             sms: 0,
             dialout_calls: 0,
+            log_window_days: 90,
             log_days: 30,
             misfits: true,
         }
