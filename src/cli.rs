@@ -82,6 +82,8 @@ pub enum Verb {
     Subscribe(Subscribe),
     /// Take the notifications that Graph posts, and write the log that `run` reads
     Listen,
+    /// Collect the telephony logs of some days, for the first time or again
+    Logs(Logs),
     /// Make tables from call-record files, without Graph
     Flatten(Flatten),
     /// Make the tables again from the raw archive
@@ -190,6 +192,23 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     instant
         .or_else(|| date(text))
         .ok_or_else(|| "give a date such as 2026-11-01, or an instant such as 2026-11-01T12:00:00Z".to_owned())
+}
+
+/// Flags of `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The first day (UTC)
+    #[arg(long, value_name = "DATE")]
+    pub from: NaiveDate,
+    /// The last day (UTC)
+    #[arg(long, value_name = "DATE")]
+    pub to: NaiveDate,
+    /// This log. May be repeated [default: those of the config]
+    #[arg(long = "table", value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// Begin no request after this time, such as 45m
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub max_runtime: Option<Duration>,
 }
 
 /// Flags of `flatten`.

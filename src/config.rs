@@ -3,6 +3,7 @@
 mod auth;
 mod cloud;
 
+use crate::call_logs;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::files::Modes;
@@ -26,7 +27,7 @@ pub const SIMULATOR: &str = "simulator";
 const DEFAULT_FILE: &str = "callrec.toml";
 /// No time of a config is longer: the clock could not count that far.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-const SECTIONS: [&str; 6] = ["source", "graph", "output", "simulator", "subscription", "listen"];
+const SECTIONS: [&str; 7] = ["source", "graph", "output", "simulator", "subscription", "listen", "logs"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,6 +38,7 @@ struct File {
     simulator: simulator::Settings,
     subscription: subscribe::Settings,
     listen: listen::Settings,
+    logs: call_logs::Settings,
 }
 
 /// A secret in a config: no message shows it.
@@ -159,6 +161,8 @@ pub struct Config {
     pub merge_parts: usize,
     /// Threads that flatten.
     pub threads: usize,
+    /// Which telephony logs are collected.
+    pub logs: call_logs::Settings,
 }
 
 /// What only the dataset's verbs need.
@@ -290,6 +294,7 @@ impl Config {
             settings.validate()?;
             (Endpoint::Graph(Box::new(settings)), chosen.method)
         };
+        raw.logs.validate()?;
         Ok(Self {
             file,
             source,
@@ -303,6 +308,7 @@ impl Config {
             batch_time: seconds("[output] batch_minutes", raw.output.batch_minutes.map(|m| m * 60.0), 600.0)?,
             merge_parts: raw.output.merge_parts.unwrap_or(8).max(2),
             threads: storage.threads,
+            logs: raw.logs,
         })
     }
 

@@ -18,6 +18,7 @@
 
 mod arrow;
 pub mod call_id;
+pub mod call_logs;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -30,6 +31,7 @@ pub mod flatten;
 pub mod graph;
 pub mod json;
 pub mod listen;
+pub mod log_run;
 pub mod logging;
 pub mod metrics;
 pub mod notifications;

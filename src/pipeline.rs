@@ -239,7 +239,8 @@ pub type Connected = (Option<Simulator>, Client);
 /// Sends nothing yet.
 ///
 /// # Errors
-/// By class configuration, when the settings are not usable.
+/// By class configuration, when the settings are not usable; by class I/O, when the
+/// simulator cannot start.
 pub async fn connect(config: &Config, clock: Clock, deadline: Option<Instant>) -> Result<Connected> {
     let (simulator, settings) = match &config.endpoint {
         Endpoint::Graph(settings) => (None, (**settings).clone()),

@@ -10,6 +10,7 @@ use crate::dataset::layout::Layout;
 use crate::dataset::{maintain, rebuild};
 use crate::error::{Class, Error, Result};
 use crate::files::{self, PRIVATE};
+use crate::log_run::Collection;
 use crate::notifications::{self, Collected};
 use crate::pipeline::{self, Connected, Pipeline, Work};
 use crate::quarantine::{Content, Item, Kind as ItemKind};
@@ -20,6 +21,7 @@ use crate::spool::Spool;
 use crate::subscribe::{self, How, Made};
 use crate::summary::Summary;
 use crate::worklist::{Origin, Worklist};
+use chrono::NaiveDate;
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,6 +79,17 @@ pub struct Ended {
 
 /// Runs the job once. The summary is whole also when an error ended it.
 pub fn run(config: &Config, options: &Options) -> Ended {
+    end(config, options, |run, begun| run.all(begun))
+}
+
+/// Collects the telephony logs of some days, the first and the last included, and
+/// nothing else.
+pub fn logs(config: &Config, dates: (NaiveDate, NaiveDate), run_id: String, max_runtime: Option<Duration>) -> Ended {
+    let options = Options { run_id, max_runtime, ..Options::default() };
+    end(config, &options, |run, begun| run.only_logs(begun, dates))
+}
+
+fn end(config: &Config, options: &Options, work: impl FnOnce(&mut Run<'_>, Instant) -> Result<()>) -> Ended {
     let begun = Instant::now();
     let mut run = Run {
         config,
@@ -90,7 +103,7 @@ pub fn run(config: &Config, options: &Options) -> Ended {
         plan: None,
         signal: None,
     };
-    let error = run.all(begun).err();
+    let error = work(&mut run, begun).err();
     let Run { mut summary, has_gap, unfinished, signal, plan, named_pending, .. } = run;
     // If several apply, the first of 130/143, 78, 77, 74, 75, 3 counts.
     let class = error.as_ref().map(Error::class);
@@ -124,17 +137,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn all(&mut self, begun: Instant) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(|e| Error::new(Class::Io, "Cannot start the runtime").because(e))?;
-        let layout = Layout::new(&self.config.root, self.config.modes);
-        let mut dataset = Dataset::open(layout, Catalogue::embedded())?;
-        dataset.check_tenant(self.config.tenant_id.map(|id| id.to_string()).as_deref())?;
-        if dataset.needs_upgrade() && !self.options.dry_run {
-            self.upgrade(&mut dataset)?;
-        }
+        let (runtime, mut dataset) = self.open()?;
         let mut shutdown = runtime.block_on(async { Shutdown::listen() });
         let leftover = dataset.leftover()?;
         let mut work = self.collect(&dataset, leftover.as_ref())?;
@@ -179,8 +182,55 @@ impl Run<'_> {
                 tracing::info!(files = commit.files.len(), "merged parts");
                 self.summary.add_files(&commit);
             }
+            if !only_named && !self.config.logs.tables.is_empty() {
+                self.collect_logs(&runtime, &mut dataset, &mut shutdown, None, begun)?;
+            }
         }
         Ok(())
+    }
+
+    /// The telephony logs: those that are due, or those of some days.
+    fn collect_logs(
+        &mut self,
+        runtime: &Runtime,
+        dataset: &mut Dataset,
+        shutdown: &mut Shutdown,
+        dates: Option<(NaiveDate, NaiveDate)>,
+        begun: Instant,
+    ) -> Result<()> {
+        let collection = Collection {
+            config: self.config,
+            clock: self.clock,
+            run_id: &self.options.run_id,
+            deadline: self.options.max_runtime.map(|limit| begun + limit),
+            dates,
+        };
+        let finished = collection.run(runtime, dataset, shutdown, &mut self.summary)?;
+        self.signal = shutdown.exit_code();
+        self.unfinished |= finished.unfinished;
+        finished.refusal().map_or(Ok(()), Err)
+    }
+
+    fn only_logs(&mut self, begun: Instant, dates: (NaiveDate, NaiveDate)) -> Result<()> {
+        let (runtime, mut dataset) = self.open()?;
+        let mut shutdown = runtime.block_on(async { Shutdown::listen() });
+        self.collect_logs(&runtime, &mut dataset, &mut shutdown, Some(dates), begun)
+    }
+
+    /// The dataset, in the schema of this program.
+    fn open(&self) -> Result<(Runtime, Dataset)> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|e| Error::new(Class::Io, "Cannot start the runtime").because(e))?;
+        let layout = Layout::new(&self.config.root, self.config.modes);
+        let mut dataset = Dataset::open(layout, Catalogue::embedded())?;
+        dataset.check_tenant(self.config.tenant_id.map(|id| id.to_string()).as_deref())?;
+        if dataset.needs_upgrade() && !self.options.dry_run {
+            self.upgrade(&mut dataset)?;
+        }
+        Ok((runtime, dataset))
     }
 
     fn upgrade(&self, dataset: &mut Dataset) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The summary of a run: one JSON object, without user data.
 
-use crate::dataset::commit::Commit;
-use crate::dataset::layout::RAW;
+use crate::dataset::commit::{Commit, LogCounts};
+use crate::dataset::layout::is_archive;
 use crate::reconcile::Report;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -56,6 +56,9 @@ pub struct Summary {
     /// What Graph listed and the tables did not have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconciled: Option<Report>,
+    /// Rows of telephony logs, by table.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub logs: BTreeMap<String, LogCounts>,
 }
 
 impl Summary {
@@ -73,12 +76,24 @@ impl Summary {
         for (path, count) in &counts.schema_drift {
             *self.schema_drift.entry(path.clone()).or_default() += count;
         }
+        self.add_logs(&counts.logs);
         self.add_files(commit);
+    }
+
+    /// Adds what became of the rows of logs.
+    pub fn add_logs(&mut self, logs: &BTreeMap<String, LogCounts>) {
+        for (table, counts) in logs {
+            let sum = self.logs.entry(table.clone()).or_default();
+            sum.served += counts.served;
+            sum.new += counts.new;
+            sum.changed += counts.changed;
+            sum.unchanged += counts.unchanged;
+        }
     }
 
     /// Adds the files of a commit that exported nothing.
     pub fn add_files(&mut self, commit: &Commit) {
-        for file in commit.files.iter().filter(|file| file.table != RAW && file.table != "quarantine") {
+        for file in commit.files.iter().filter(|file| !is_archive(&file.table) && file.table != "quarantine") {
             self.files_written += 1;
             self.bytes_written += file.bytes;
         }

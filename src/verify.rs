@@ -8,7 +8,7 @@ use crate::arrow::array::{Array, AsArray, RecordBatch};
 use crate::arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use crate::dataset::Dataset;
 use crate::dataset::layout::{LEDGER, RAW};
-use crate::dataset::{commit, parquet, rebuild};
+use crate::dataset::{call_logs, commit, parquet, rebuild};
 use crate::error::Result;
 use crate::files;
 use crate::flatten;
@@ -105,6 +105,12 @@ pub fn verify(dataset: &Dataset, threads: usize) -> Result<Verified> {
     compare_with_archive(&calls, &archived, &mut verified);
     ledger(dataset, &calls, &mut verified)?;
     remake(dataset, &unnamed, &archived, threads, &mut verified)?;
+    let logs = call_logs::verify(dataset)?;
+    verified.files_by_archive += logs.by_archive;
+    verified.rows.extend(logs.rows);
+    for fault in logs.faults {
+        verified.fault(fault);
+    }
     Ok(verified)
 }
 

@@ -157,7 +157,7 @@ fn cases(date: &str) -> Vec<(String, Plant, i32)> {
     for directory in ["commits", "spool", "staging", "quarantine"] {
         add(&format!("_callrec/{directory}"), &[DirectoryLink, Dangling, FileLink, Fifo], 78);
     }
-    for table in ["calls", "raw", "ledger"] {
+    for table in ["calls", "raw", "ledger", "pstn_calls", "raw/pstn_calls"] {
         add(table, &[DirectoryLink, Dangling, Fifo], 78);
     }
     add(&format!("calls/call_date={date}"), &[DirectoryLink, Dangling, Fifo], 78);

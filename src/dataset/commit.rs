@@ -34,6 +34,8 @@ pub enum Kind {
     Purge,
     /// Items left the quarantine.
     Quarantine,
+    /// Telephony logs were collected.
+    Logs,
 }
 
 /// A file that the commit puts in place.
@@ -94,6 +96,33 @@ pub struct Counts {
     /// Drift by path.
     #[serde(default)]
     pub schema_drift: BTreeMap<String, u64>,
+    /// Rows of telephony logs, by table.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub logs: BTreeMap<String, LogCounts>,
+}
+
+/// What became of the rows of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogCounts {
+    /// Rows that Graph served, those that it served twice too.
+    pub served: u64,
+    /// Rows that the table did not have.
+    pub new: u64,
+    /// Rows that replaced an older form.
+    pub changed: u64,
+    /// Rows that the table had.
+    pub unchanged: u64,
+}
+
+/// Where the telephony logs stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// The hash of the catalogue of their tables.
+    pub schema: String,
+    /// The emergency numbers that the tables were made with.
+    pub emergency_numbers: Vec<String>,
+    /// The last date that was asked for, by table.
+    pub through: BTreeMap<String, NaiveDate>,
 }
 
 /// One commit record.
@@ -130,6 +159,9 @@ pub struct Commit {
     pub quarantined: Vec<Quarantined>,
     /// Figures.
     pub counts: Counts,
+    /// Where the telephony logs stand, once one was collected.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub logs: Option<Logs>,
 }
 
 impl Commit {
@@ -160,6 +192,7 @@ impl Commit {
             superseded: Vec::new(),
             quarantined: Vec::new(),
             counts: Counts::default(),
+            logs: newest.and_then(|c| c.logs.clone()),
         }
     }
 

@@ -22,6 +22,8 @@ const LONGEST_BOUND: usize = 16;
 const FALSE_POSITIVES: f64 = 1e-6;
 /// Filters begin at this many distinct ids and are folded to what is there.
 const DISTINCT_CALLS: u64 = ROW_GROUP_ROWS as u64;
+/// Where rows of logs are looked up.
+const ROW_ID: &str = "id";
 const SORT: [&str; 2] = ["call_start_date_time", "call_id"];
 
 /// How the files of one table are written.
@@ -68,8 +70,9 @@ impl Format {
             builder = builder.set_sorting_columns(Some(sorting));
         }
         // Where a call is one row, calls are looked up.
-        if table.column("call_id").is_some_and(|at| !matches!(table.columns[at].source, Source::Inherited { .. })) {
-            let column = ColumnPath::from("call_id");
+        let looked_up = if table.log.is_some() { ROW_ID } else { "call_id" };
+        if table.column(looked_up).is_some_and(|at| !matches!(table.columns[at].source, Source::Inherited { .. })) {
+            let column = ColumnPath::from(looked_up);
             builder = builder
                 .set_column_bloom_filter_enabled(column.clone(), true)
                 .set_column_bloom_filter_fpp(column.clone(), FALSE_POSITIVES)

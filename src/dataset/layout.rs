@@ -108,7 +108,8 @@ impl Layout {
             files::check_directory(&directory)?;
             files::make_private(&directory)?;
         }
-        for table in tables.into_iter().chain([RAW, LEDGER]) {
+        // The archives of logs are within that of the records.
+        for table in [RAW, LEDGER].into_iter().chain(tables) {
             let directory = self.root.join(table);
             files::check_directory(&directory)?;
             for partition in files::list(&directory)? {
@@ -148,19 +149,35 @@ impl Layout {
     /// # Errors
     /// Any failure of the file system, by class I/O.
     pub fn parts(&self, table: &str) -> Result<Vec<Part>> {
-        let suffix = if table == RAW { ".ndjson.zst" } else { ".parquet" };
         let mut parts = Vec::new();
         for directory in files::list(&self.root.join(table))? {
-            let Some(date) = partition_date(table, &directory) else { continue };
-            for path in files::list(&directory)? {
-                let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-                if name.ends_with(suffix) && !name.starts_with(['.', '_']) {
-                    parts.push(Part { date, name, path });
-                }
+            if let Some(date) = partition_date(table, &directory) {
+                parts.extend(parts_in(table, date, &directory)?);
             }
         }
         Ok(parts)
     }
+
+    /// The parts of a table under one date, by name.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn parts_of(&self, table: &str, date: NaiveDate) -> Result<Vec<Part>> {
+        let directory = self.path(table).join(format!("{}={date}", partition_key(table)));
+        parts_in(table, date, &directory)
+    }
+}
+
+/// Whether that is the archive of records, or of a log.
+#[must_use]
+pub fn is_archive(table: &str) -> bool {
+    table == RAW || table.starts_with("raw/")
+}
+
+/// The archive of a table of logs, which is beside the dates of the records'.
+#[must_use]
+pub fn archive_of(table: &str) -> String {
+    format!("{RAW}/{table}")
 }
 
 /// The name of a part that commit `number` makes.
@@ -179,6 +196,18 @@ pub fn segment_name(number: u64) -> String {
 #[must_use]
 pub fn relative(table: &str, date: NaiveDate, name: &str) -> String {
     format!("{table}/{}={date}/{name}", partition_key(table))
+}
+
+fn parts_in(table: &str, date: NaiveDate, directory: &Path) -> Result<Vec<Part>> {
+    let suffix = if is_archive(table) { ".ndjson.zst" } else { ".parquet" };
+    let mut parts = Vec::new();
+    for path in files::list(directory)? {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+        if name.ends_with(suffix) && !name.starts_with(['.', '_']) {
+            parts.push(Part { date, name, path });
+        }
+    }
+    Ok(parts)
 }
 
 fn partition_key(table: &str) -> &'static str {

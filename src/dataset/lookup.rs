@@ -54,6 +54,21 @@ pub fn search(
     table: &str,
     ids: &HashSet<&str>,
     columns: Option<&[&str]>,
+    each: impl FnMut(&Part, &RecordBatch) -> Result<()>,
+) -> Result<()> {
+    search_by("call_id", layout, table, ids, columns, each)
+}
+
+/// As [`search`], by another column that has a bloom filter.
+///
+/// # Errors
+/// As [`search`].
+pub fn search_by(
+    key: &str,
+    layout: &Layout,
+    table: &str,
+    ids: &HashSet<&str>,
+    columns: Option<&[&str]>,
     mut each: impl FnMut(&Part, &RecordBatch) -> Result<()>,
 ) -> Result<()> {
     if ids.is_empty() {
@@ -62,7 +77,7 @@ pub fn search(
     for part in layout.parts(table)? {
         let fail = |e| parquet::failed("read", &part.path, e);
         let mut builder = parquet::open(&part.path)?;
-        let Some(column) = builder.parquet_schema().columns().iter().position(|c| c.name() == "call_id") else {
+        let Some(column) = builder.parquet_schema().columns().iter().position(|c| c.name() == key) else {
             continue;
         };
         let mut groups = Vec::new();

@@ -6,6 +6,7 @@
 //! to work without the lock, on a state of a later program, and on a state of
 //! another tenant.
 
+pub mod call_logs;
 pub mod commit;
 pub mod convert;
 pub mod dated;
@@ -58,6 +59,12 @@ pub struct Dataset {
     _lock: File,
 }
 
+/// The directories of all tables but the ledger, and of the archives of logs.
+fn names(catalogue: &Catalogue) -> Vec<String> {
+    let logs = catalogue.logs.iter().flat_map(|table| [table.name.clone(), layout::archive_of(&table.name)]);
+    catalogue.tables.iter().map(|table| table.name.clone()).chain(logs).collect()
+}
+
 impl Dataset {
     /// Takes the lock, finishes what a killed run left of the newest commit and
     /// drops what it left of a commit that was not written.
@@ -67,7 +74,8 @@ impl Dataset {
     /// configuration when the state is of a later program or damaged.
     pub fn open(layout: Layout, catalogue: &'static Catalogue) -> Result<Self> {
         files::create_directory(layout.root(), layout.modes)?;
-        layout.check(catalogue.tables.iter().map(|table| table.name.as_str()))?;
+        let names = names(catalogue);
+        layout.check(names.iter().map(String::as_str))?;
         for directory in layout.state_directories() {
             files::create_directory(&directory, PRIVATE)?;
         }
@@ -86,7 +94,7 @@ impl Dataset {
         }
         let newest = commit::newest(&layout)?;
         let tables = Tables::new(catalogue)?;
-        let named = layout.highest_number(catalogue.tables.iter().map(|table| table.name.as_str()))?;
+        let named = layout.highest_number(names.iter().map(String::as_str))?;
         let highest = named.max(newest.as_ref().map_or(0, |c| c.number));
         let dataset = Self { layout, tables, newest, highest, _lock: lock };
         if dataset.is_rolled_back() {
@@ -189,7 +197,10 @@ impl Dataset {
     /// Whether the tables were written by another schema than the program's.
     #[must_use]
     pub fn needs_upgrade(&self) -> bool {
-        self.newest.as_ref().is_some_and(|c| c.schema != self.tables.catalogue.hash)
+        let catalogue = self.tables.catalogue;
+        self.newest.as_ref().is_some_and(|c| {
+            c.schema != catalogue.hash || c.logs.as_ref().is_some_and(|logs| logs.schema != catalogue.logs_hash)
+        })
     }
 
     /// Writes and publishes a commit whose files are staged.

@@ -464,7 +464,7 @@ fn archive(stage: &mut Stage<'_>, placement: &Placement, refused: &HashSet<Strin
     Ok(())
 }
 
-fn stage_quarantine(stage: &mut Stage<'_>, items: &mut [Item]) -> Result<Vec<Quarantined>> {
+pub(super) fn stage_quarantine(stage: &mut Stage<'_>, items: &mut [Item]) -> Result<Vec<Quarantined>> {
     if items.is_empty() {
         return Ok(Vec::new());
     }

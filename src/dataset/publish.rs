@@ -2,7 +2,7 @@
 //! again, so that a killed publish goes on where it stopped.
 
 use super::commit::{self, Commit};
-use super::layout::{LEDGER, Layout, RAW};
+use super::layout::{self, LEDGER, Layout};
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
 use crate::files::{self, Modes, PRIVATE};
@@ -33,7 +33,7 @@ pub fn publish(layout: &Layout, commit: &Commit) -> Result<()> {
         }
         touched.insert(directory);
         crash_point(match file.table.as_str() {
-            RAW => "publish::raw",
+            table if layout::is_archive(table) => "publish::raw",
             "calls" => "publish::calls",
             LEDGER => "publish::ledger",
             "quarantine" => "publish::quarantine",
@@ -73,7 +73,7 @@ pub fn clean(layout: &Layout, commit: &Commit) -> Result<()> {
 }
 
 fn modes(layout: &Layout, table: &str) -> Modes {
-    if table == RAW || table == "quarantine" { PRIVATE } else { layout.modes }
+    if layout::is_archive(table) || table == "quarantine" { PRIVATE } else { layout.modes }
 }
 
 fn parent(path: &Path) -> PathBuf {

@@ -1,6 +1,7 @@
 //! Takes calls out of tables, archive, quarantine and worklist, as a commit.
 
 use super::Dataset;
+use super::call_logs;
 use super::commit::{Commit, Kind, Superseded};
 use super::layout::{self, RAW};
 use super::ledger::{self, State, Touch};
@@ -58,6 +59,9 @@ pub fn purge(dataset: &mut Dataset, what: &Purge, run_id: &str, now: DateTime<Ut
     }
     crash_point("purge::tables")?;
     purge_archive(&mut stage, dataset, what, &mut names, &mut commit)?;
+    if let Purge::Before(date) = what {
+        commit.removed.extend(call_logs::before(dataset, *date)?);
+    }
     crash_point("purge::archive")?;
     purge_quarantine(&mut stage, dataset, &names, &mut commit)?;
     let before = commit.pending.len();

@@ -4,6 +4,7 @@
 //! written. Calls whose archive is gone keep the rows that they have.
 
 use super::Dataset;
+use super::call_logs;
 use super::commit::{self, Commit, Kind};
 use super::dated::Dated;
 use super::layout::{self, LEDGER, RAW};
@@ -80,11 +81,13 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
             crash_point("rebuild::part")?;
         }
     }
+    call_logs::rebuild(&mut stage, dataset, &mut commit)?;
     // Parts that were lost are no longer missed.
-    let is_record = |table: &str| tables.catalogue.table(table).is_some();
-    let named = commit::named_files(&layout)?.into_values().filter(|file| is_record(&file.table));
+    let is_table = |table: &str| tables.catalogue.table(table).or_else(|| tables.catalogue.log(table)).is_some();
+    let named = commit::named_files(&layout)?.into_values().filter(|file| is_table(&file.table));
     for file in named {
-        if !files::exists(&layout.path(&file.path))? {
+        let is_staged = stage.files.iter().any(|staged| staged.path == file.path);
+        if !is_staged && !files::exists(&layout.path(&file.path))? {
             commit.removed.push(file.path);
         }
     }
@@ -98,7 +101,8 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
         files::remove_directory(&layout.staging(commit.number).join(made))?;
     }
     commit.files = stage.finish()?;
-    for file in commit.files.iter().filter(|f| f.table != LEDGER) {
+    let is_record = |table: &str| tables.catalogue.table(table).is_some();
+    for file in commit.files.iter().filter(|f| is_record(&f.table)) {
         *commit.counts.rows.entry(file.table.clone()).or_default() += file.rows;
     }
     crash_point("rebuild::staged")?;

@@ -2,7 +2,7 @@
 
 use super::commit::PutFile;
 use super::format::Format;
-use super::layout::{self, LEDGER, Layout, RAW, STATE};
+use super::layout::{self, LEDGER, Layout, STATE};
 use super::merge::{Input, merge};
 use super::tables::Tables;
 use crate::error::Result;
@@ -38,6 +38,12 @@ impl<'a> Stage<'a> {
         self.number
     }
 
+    /// Where everything lies.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        self.layout
+    }
+
     /// The path of a file to be staged for `relative`, its directory made.
     ///
     /// # Errors
@@ -68,7 +74,7 @@ impl<'a> Stage<'a> {
     /// The modes of the files of a table.
     #[must_use]
     pub fn modes(&self, table: &str) -> Modes {
-        if table == RAW || table == "quarantine" { PRIVATE } else { self.layout.modes }
+        if layout::is_archive(table) || table == "quarantine" { PRIVATE } else { self.layout.modes }
     }
 
     /// Merges parts of `table` into the part `name` of `date`; whether a row
@@ -109,7 +115,7 @@ impl<'a> Stage<'a> {
         }
         let rank = |table: &str| match table {
             "quarantine" => 0,
-            RAW => 1,
+            table if layout::is_archive(table) => 1,
             LEDGER => 1000,
             table => {
                 let tables = &self.tables.catalogue.tables;

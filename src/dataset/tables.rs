@@ -13,6 +13,8 @@ pub struct Tables {
     pub catalogue: &'static Catalogue,
     /// The formats of the record tables, in catalogue order.
     pub formats: Vec<Arc<Format>>,
+    /// The formats of the tables of logs, in catalogue order.
+    pub logs: Vec<Arc<Format>>,
     /// The format of the ledger.
     pub ledger: Arc<Format>,
     /// How records become rows.
@@ -29,6 +31,11 @@ impl Tables {
         Ok(Self {
             catalogue,
             formats: catalogue.tables.iter().map(format).collect::<Result<_>>()?,
+            logs: catalogue
+                .logs
+                .iter()
+                .map(|table| Format::new(table, &catalogue.logs_hash).map(Arc::new))
+                .collect::<Result<_>>()?,
             ledger: format(&catalogue.ledger)?,
             plan: Arc::new(Plan::compile(catalogue)?),
         })

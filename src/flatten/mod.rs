@@ -118,7 +118,7 @@ mod object;
 mod path;
 mod plan;
 mod quality;
-mod raw;
+pub(crate) mod raw;
 mod rows;
 mod seed;
 mod seed_identity;
@@ -129,7 +129,7 @@ mod seed_twin;
 #[cfg(test)]
 mod tests;
 mod vacant;
-mod values;
+pub(crate) mod values;
 
 pub use drift::Drift;
 pub use head::{Head, MAX_RECORD_BYTES, Refused, head};

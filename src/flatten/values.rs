@@ -160,6 +160,41 @@ pub(crate) fn integer(raw: &str) -> Option<i64> {
     i64::try_from(if negative { -value } else { value }).ok()
 }
 
+/// Digits after the point of a `decimal128(18,6)`, and those before it.
+const SCALE: i64 = 6;
+const WHOLE: i64 = 12;
+
+/// A number as millionths, exactly: one that has more digits than the type holds
+/// does not fit, and none is rounded.
+pub(crate) fn decimal(raw: &str) -> Option<i128> {
+    let (negative, text) = match raw.strip_prefix('-') {
+        Some(text) => (true, text),
+        None => (false, raw),
+    };
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, i64::from(exponent.parse::<i32>().ok()?)),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    if whole.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let significant = all.trim_start_matches('0').trim_end_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    // The value is `significant` times ten to the power of `last`.
+    let dropped = i64::try_from(all.len() - all.trim_end_matches('0').len()).ok()?;
+    let last = exponent - i64::try_from(fraction.len()).ok()? + dropped;
+    let length = i64::try_from(significant.len()).ok()?;
+    if last < -SCALE || length + last > WHOLE {
+        return None;
+    }
+    let value = significant.parse::<i128>().ok()? * 10_i128.pow(u32::try_from(last + SCALE).ok()?);
+    Some(if negative { -value } else { value })
+}
+
 /// A finite number. One written as an integer fits only if float64 holds it
 /// exactly. Minus zero is zero.
 pub(crate) fn float(raw: &str) -> Option<f64> {
@@ -294,6 +329,38 @@ mod tests {
         ];
         for (raw, value) in cases {
             assert_eq!(integer(raw), value, "{raw}");
+        }
+    }
+
+    #[test]
+    fn decimals_fit_if_no_digit_is_lost() {
+        let cases = [
+            ("0", Some(0)),
+            ("-0.00", Some(0)),
+            ("0.0000010", Some(1)),
+            ("0.01", Some(10_000)),
+            ("-12.345678", Some(-12_345_678)),
+            ("1e2", Some(100_000_000)),
+            ("1.5E-6", None),
+            ("15e-7", None),
+            ("150e-8", None),
+            ("100e-8", Some(1)),
+            ("0.0000001", None),
+            ("999999999999.999999", Some(999_999_999_999_999_999)),
+            ("1000000000000", None),
+            ("1e12", None),
+            ("1e-99999", None),
+            ("1e99999999999", None),
+            ("0e99", Some(0)),
+            ("", None),
+            (".5", None),
+            ("1,5", None),
+            ("--1", None),
+            ("1.2.3", None),
+            ("NaN", None),
+        ];
+        for (raw, value) in cases {
+            assert_eq!(decimal(raw), value, "{raw}");
         }
     }
 

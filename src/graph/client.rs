@@ -220,11 +220,6 @@ impl Client {
         Bounds { pace: RecordPace::new(&self.shared.settings), room: self.shared.rooms.small() }
     }
 
-    /// What requests for the list of records keep to.
-    pub(super) fn list_bounds(&self) -> Bounds {
-        Bounds { pace: RecordPace::of_list(), room: self.shared.rooms.small() }
-    }
-
     /// Waits until the record has room for lists of `size` bytes.
     pub(super) async fn make_room(&self, size: usize, record: &Bounds) -> Result<(), Stop> {
         record.room.grow_beyond(size, self.deadline).await.map_err(Stop::unavailable)

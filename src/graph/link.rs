@@ -22,6 +22,14 @@ pub(super) enum Refused {
 /// # Errors
 /// [`Refused::Foreign`].
 pub(super) fn pinned(link: &str, endpoint: &Url, id: &str) -> Result<Url, Refused> {
+    pinned_in(link, endpoint, "v1.0", id)
+}
+
+/// As [`pinned`], in that version of the API and with `place` in its path.
+///
+/// # Errors
+/// [`Refused::Foreign`].
+pub(super) fn pinned_in(link: &str, endpoint: &Url, version: &str, place: &str) -> Result<Url, Refused> {
     // The parser would quietly drop or rewrite these.
     if link.chars().any(|c| c.is_ascii_control() || c == ' ' || c == '\\') {
         return Err(Refused::Foreign);
@@ -33,9 +41,9 @@ pub(super) fn pinned(link: &str, endpoint: &Url, id: &str) -> Result<Url, Refuse
         && url.host_str() == endpoint.host_str()
         && url.port_or_known_default() == endpoint.port_or_known_default();
     let path = url.path().to_ascii_lowercase();
-    let root = format!("{}/v1.0/", endpoint.path().trim_end_matches('/').to_ascii_lowercase());
+    let root = format!("{}/{version}/", endpoint.path().trim_end_matches('/').to_ascii_lowercase());
     let in_version = path.starts_with(&root) && !path.contains("$metadata") && !path.contains("%24metadata");
-    let is_of_record = path.contains(&id.to_ascii_lowercase());
+    let is_of_record = path.contains(&place.to_ascii_lowercase());
     if same_place && in_version && is_of_record && !authority.contains('@') && url.fragment().is_none() {
         Ok(url)
     } else {
@@ -61,6 +69,20 @@ mod tests {
         }
         let with_port = "https://graph.microsoft.com:443/v1.0/communications/callRecords/recordx";
         assert!(follow(with_port).is_ok());
+    }
+
+    #[test]
+    fn links_of_logs_lead_to_the_same_function_in_the_same_version() {
+        let endpoint = Url::parse("https://graph.microsoft.com").expect("a URL");
+        let of = |link: &str| pinned_in(link, &endpoint, "beta", "/getSmsLog(").is_ok();
+        let place = "communications/callRecords/";
+        assert!(of(&format!(
+            "https://graph.microsoft.com/beta/{place}getSmsLog(from=2026-01-01,to=2026-02-01)?$skip=1000"
+        )));
+        assert!(of(&format!("https://graph.microsoft.com/beta/{place}getsmslog(x=1)?$skip=1000")));
+        assert!(!of(&format!("https://graph.microsoft.com/v1.0/{place}getSmsLog(from=2026-01-01,to=2026-02-01)")));
+        assert!(!of(&format!("https://graph.microsoft.com/beta/{place}getPstnCalls(from=2026-01-01,to=2026-02-01)")));
+        assert!(!of(&format!("https://evil.example/beta/{place}getSmsLog(from=2026-01-01,to=2026-02-01)")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::Outcome;
 use super::client::{Bounds, Client, Stop};
 use super::link;
 use super::page;
+use super::throttle::{LIST_LIMIT, RecordPace, SPAN};
 use crate::call_id::CallId;
 use crate::error::Error;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -68,7 +69,8 @@ impl Client {
     /// For listing records.
     #[must_use]
     pub fn lister(&self) -> Lister {
-        Lister { client: self.clone(), bounds: self.list_bounds() }
+        let bounds = Bounds { pace: RecordPace::limited(LIST_LIMIT, SPAN), ..self.bounds() };
+        Lister { client: self.clone(), bounds }
     }
 }
 

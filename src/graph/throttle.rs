@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// The span of the published limits.
-const SPAN: Duration = Duration::from_secs(20);
+pub(super) const SPAN: Duration = Duration::from_secs(20);
 
 /// Requests for the list of records in [`SPAN`], as Graph publishes it.
-const LIST_LIMIT: usize = 40;
+pub(super) const LIST_LIMIT: usize = 40;
 
 /// Longest window that a run sits out; a longer one leaves the records to a later run.
 const LONGEST_WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -57,18 +57,19 @@ struct Pace {
 #[derive(Debug)]
 pub(super) struct RecordPace {
     limit: usize,
+    span: Duration,
     begun: Mutex<VecDeque<Instant>>,
 }
 
 impl RecordPace {
     pub(super) fn new(settings: &Settings) -> Self {
         let limit = usize::try_from(settings.requests_per_record_per_20s).unwrap_or(usize::MAX).max(1);
-        Self { limit, begun: Mutex::default() }
+        Self::limited(limit, SPAN)
     }
 
-    /// For the list of records, which has a limit of its own.
-    pub(super) fn of_list() -> Self {
-        Self { limit: LIST_LIMIT, begun: Mutex::default() }
+    /// At most `limit` requests within `span`.
+    pub(super) fn limited(limit: usize, span: Duration) -> Self {
+        Self { limit, span, begun: Mutex::default() }
     }
 
     /// Takes the place of a request that begins at `now`, or says when there will be one.
@@ -76,7 +77,7 @@ impl RecordPace {
         let mut begun = locked(&self.begun);
         if begun.len() >= self.limit {
             match begun.front() {
-                Some(&oldest) if oldest + SPAN > now => return Err(oldest + SPAN),
+                Some(&oldest) if oldest + self.span > now => return Err(oldest + self.span),
                 _ => begun.pop_front(),
             };
         }

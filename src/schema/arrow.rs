@@ -96,8 +96,12 @@ impl Table {
         Arc::new(Schema::new(fields))
     }
 
-    /// Only the call, its start and the row's own position are always there.
+    /// Only the call, its start and the row's own position are always there; of a
+    /// row of a log, nothing is.
     fn is_nullable(&self, column: &Column) -> bool {
+        if self.log.is_some() {
+            return true;
+        }
         let always = match column.name.as_str() {
             "call_id" => true,
             "call_start_date_time" => !self.rows.is_empty(),

@@ -64,7 +64,7 @@ pub fn json(catalogue: &Catalogue) -> String {
 }
 
 fn tables(catalogue: &Catalogue) -> impl Iterator<Item = &Table> {
-    catalogue.tables.iter().chain([&catalogue.ledger])
+    catalogue.tables.iter().chain([&catalogue.ledger]).chain(&catalogue.logs)
 }
 
 fn origin(column: &Column) -> String {

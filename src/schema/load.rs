@@ -1,7 +1,7 @@
 //! Reads the table files that are built in, and expands shapes and identities.
 
 use super::types::{
-    Catalogue, Column, Derive, Endpoint, Identity, IdentitySource, Pii, Rows, Source, Table, Type, When,
+    Catalogue, Column, Derive, Endpoint, Identity, IdentitySource, Log, Pii, Rows, Source, Table, Type, When,
 };
 use crate::error::{Error, Result};
 use serde::Deserialize;
@@ -19,6 +19,13 @@ const TABLES: [(&str, &str); 8] = [
     ("streams", include_str!("../../schemas/streams.toml")),
     ("trace_route_hops", include_str!("../../schemas/trace_route_hops.toml")),
     ("feedback_tokens", include_str!("../../schemas/feedback_tokens.toml")),
+];
+/// The tables of Graph's telephony logs.
+const LOGS: [(&str, &str); 4] = [
+    ("pstn_calls", include_str!("../../schemas/pstn_calls.toml")),
+    ("direct_routing_calls", include_str!("../../schemas/direct_routing_calls.toml")),
+    ("sms_log", include_str!("../../schemas/sms_log.toml")),
+    ("dialout_report", include_str!("../../schemas/dialout_report.toml")),
 ];
 const LEDGER: &str = include_str!("../../schemas/ledger.toml");
 const ENUMS: &str = include_str!("../../schemas/enums.toml");
@@ -39,6 +46,8 @@ struct TableFile {
     description: String,
     #[serde(default)]
     rows: Vec<RowsFile>,
+    #[serde(default)]
+    log: Option<Log>,
     #[serde(default)]
     kept: Vec<String>,
     columns: Vec<Item>,
@@ -147,6 +156,8 @@ enum Paths {
 pub struct Files<'a> {
     /// The record tables, parents before children.
     pub tables: Vec<(&'a str, &'a str)>,
+    /// The tables of logs.
+    pub logs: Vec<(&'a str, &'a str)>,
     /// The ledger.
     pub ledger: &'a str,
     /// The members of every enum.
@@ -161,7 +172,14 @@ impl Files<'static> {
     /// The files that are built in.
     #[must_use]
     pub fn embedded() -> Self {
-        Self { tables: TABLES.to_vec(), ledger: LEDGER, enums: ENUMS, identity: IDENTITY, shapes: SHAPES.to_vec() }
+        Self {
+            tables: TABLES.to_vec(),
+            logs: LOGS.to_vec(),
+            ledger: LEDGER,
+            enums: ENUMS,
+            identity: IDENTITY,
+            shapes: SHAPES.to_vec(),
+        }
     }
 }
 
@@ -190,17 +208,23 @@ impl Catalogue {
             shapes.insert(*name, parse::<ShapeFile>(name, text)?);
         }
         let expand = Expand { shapes, identity, enums: &enums };
-        let mut tables = Vec::new();
-        for (name, text) in &files.tables {
+        let read = |(name, text): &(&str, &str)| {
             let file: TableFile = parse(name, text)?;
             if file.name != *name {
                 return Err(Error::config(format!("schemas/{name}.toml describes the table {}", file.name)));
             }
-            tables.push(expand.table(file)?);
+            expand.table(file)
+        };
+        let tables = files.tables.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let logs = files.logs.iter().map(read).collect::<Result<Vec<_>>>()?;
+        if let Some(table) = logs.iter().find(|table| table.log.is_none()) {
+            return Err(Error::config(format!("{}: a table of logs says which log it is", table.name)));
         }
         let ledger = expand.table(parse("ledger", files.ledger)?)?;
-        let hash = hash(tables.iter().chain([&ledger]));
-        Ok(Self { tables, ledger, enums, hash })
+        let hash = hash_of(tables.iter().chain([&ledger]));
+        // Another one, so that a change of these leaves the records alone.
+        let logs_hash = hash_of(logs.iter());
+        Ok(Self { tables, ledger, logs, enums, hash, logs_hash })
     }
 }
 
@@ -226,7 +250,8 @@ impl Expand<'_> {
             };
             rows.push(Rows { path: one.path, constants: one.constants, when });
         }
-        let mut table = Table { name, description: file.description, rows, kept: file.kept, ..Table::default() };
+        let mut table =
+            Table { name, description: file.description, rows, kept: file.kept, log: file.log, ..Table::default() };
         for item in file.columns {
             self.item(&mut table, item)?;
         }
@@ -398,7 +423,7 @@ fn check(table: &Table) -> Result<()> {
 
 /// Over all that decides the layout and the contents of the files, spelt out so
 /// that no renaming within the program changes it.
-fn hash<'a>(tables: impl Iterator<Item = &'a Table>) -> String {
+fn hash_of<'a>(tables: impl Iterator<Item = &'a Table>) -> String {
     let mut hasher = Sha256::new();
     let mut line = |parts: &[&str]| hasher.update(parts.join("\u{1f}") + "\n");
     for table in tables {
@@ -407,6 +432,9 @@ fn hash<'a>(tables: impl Iterator<Item = &'a Table>) -> String {
             let constants: Vec<String> = rows.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let when = if rows.when == When::Always { "always" } else { "if_previous_empty" };
             line(&["rows", &rows.path, when, &constants.join(",")]);
+        }
+        if let Some(log) = &table.log {
+            line(&["log", &log.key.join(" "), &log.start]);
         }
         for path in &table.kept {
             line(&["kept", path]);

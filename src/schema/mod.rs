@@ -12,4 +12,6 @@ mod tests;
 pub mod types;
 
 pub use load::Files;
-pub use types::{Catalogue, Column, Derive, Endpoint, Identity, IdentitySource, Pii, Rows, Source, Table, Type, When};
+pub use types::{
+    Catalogue, Column, Derive, Endpoint, Identity, IdentitySource, Log, Pii, Rows, Source, Table, Type, When,
+};

@@ -1,5 +1,6 @@
 //! The shape of a loaded catalogue.
 
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// All tables, in the order in which they are published: children before
@@ -10,10 +11,14 @@ pub struct Catalogue {
     pub tables: Vec<Table>,
     /// The table of where each call id stands. Not made from records.
     pub ledger: Table,
+    /// The tables of Graph's telephony logs. Not made from records.
+    pub logs: Vec<Table>,
     /// Known members of each enum of Graph, by the enum's name.
     pub enums: BTreeMap<String, Vec<String>>,
     /// SHA-256 in hex over all that decides the layout of the files.
     pub hash: String,
+    /// The same over the tables of logs.
+    pub logs_hash: String,
 }
 
 /// One table.
@@ -34,6 +39,32 @@ pub struct Table {
     /// Paths below the row's object, or below the record for `calls`, whose
     /// leaves are kept in `extra_json` by design and are no drift.
     pub kept: Vec<String>,
+    /// The log that its rows are served by, of a table of logs.
+    pub log: Option<Log>,
+}
+
+/// A telephony log of Graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// The function of the collection of call records.
+    pub function: String,
+    /// The version of Graph that has it.
+    pub version: String,
+    /// Members that tell its rows apart; where a row has none of them, all that it
+    /// holds does.
+    pub key: Vec<String>,
+    /// The member whose UTC date is the row's partition.
+    pub start: String,
+    /// Whether its rows have no time, so that it is asked for day by day and the
+    /// day is their time, as [`Log::WINDOW`].
+    #[serde(default)]
+    pub daily: bool,
+}
+
+impl Log {
+    /// The member that says for which day a row was served.
+    pub const WINDOW: &str = "@callrec.window";
 }
 
 /// A list in the record whose elements become rows.
@@ -203,6 +234,12 @@ impl Catalogue {
     #[must_use]
     pub fn table(&self, name: &str) -> Option<&Table> {
         self.tables.iter().find(|table| table.name == name)
+    }
+
+    /// The table of logs of that name.
+    #[must_use]
+    pub fn log(&self, name: &str) -> Option<&Table> {
+        self.logs.iter().find(|table| table.name == name)
     }
 }
 

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_types, reason = "the simulator changes records, which the job never does")]
 
 mod answer;
+mod call_logs;
 mod faults;
 pub mod generator;
 mod hostile;

@@ -1,6 +1,7 @@
 //! The HTTP server.
 
 use super::answer;
+use super::call_logs::{self, CallLogs};
 use super::faults::{self, Strike, TokenFault};
 use super::hostile::{self, AsksFor, Hold};
 use super::identity;
@@ -77,6 +78,7 @@ pub(super) struct Shared {
     pub(super) base: String,
     pub(super) foreign_port: u16,
     pub(super) store: Mutex<Store>,
+    pub(super) call_logs: Mutex<CallLogs>,
     throttle: Mutex<Throttle>,
     attempts: Mutex<HashMap<String, u32>>,
     /// Good tokens, and how often each was used.
@@ -117,7 +119,9 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
     let store = Mutex::new(Store::open(&settings, clock)?);
     let begins = settings.begins.map_or(clock, Clock::pinned);
     let proofs = Proofs::open(&settings)?;
+    let call_logs = Mutex::new(CallLogs::new(&settings, clock.now()));
     let shared = Arc::new(Shared {
+        call_logs,
         settings,
         clock: Mutex::new(begins),
         subscriptions: Subscriptions::default(),
@@ -192,6 +196,25 @@ impl Simulator {
         let added = lock(&self.shared.store).add(value);
         self.shared.kept.forget();
         added
+    }
+
+    /// The rows of the log that `function` serves; of the dial-out report the calls
+    /// that it adds up.
+    #[must_use]
+    pub fn log_rows(&self, function: &str) -> Vec<serde_json::Value> {
+        lock(&self.shared.call_logs).rows(function)
+    }
+
+    /// A row of a log appears, or another form of the one with its id. Whether
+    /// there is such a log.
+    pub fn put_log_row(&self, function: &str, row: serde_json::Value) -> bool {
+        lock(&self.shared.call_logs).put(function, row)
+    }
+
+    /// Strikes each URL of a log with a fault, so many times. Whether there is such
+    /// a log and such a fault.
+    pub fn strike_log(&self, function: &str, fault: &str, times: Option<u32>) -> bool {
+        Strike::named(fault, times).is_some_and(|strike| lock(&self.shared.call_logs).strike(function, strike))
     }
 
     /// The ids of all records.
@@ -314,12 +337,15 @@ impl Shared {
         let query: HashMap<String, String> = Url::parse(&format!("http://x/?{}", uri.query().unwrap_or_default()))
             .map(|url| url.query_pairs().into_owned().collect())
             .unwrap_or_default();
-        let Some(path) = uri.path().strip_prefix(ROOT) else {
+        let log = call_logs::Asked::of(uri.path());
+        let Some(path) = uri.path().strip_prefix(ROOT).or(log.as_ref().map(|_| "")) else {
             return answer::error(404, "ResourceNotFound", headers);
         };
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let mut scopes = vec![Scope::Tenant];
-        scopes.push(parts.first().map_or(Scope::List, |id| Scope::Record((*id).to_owned())));
+        let scopes = log.as_ref().map_or_else(
+            || vec![Scope::Tenant, parts.first().map_or(Scope::List, |id| Scope::Record((*id).to_owned()))],
+            call_logs::Asked::scopes,
+        );
         if let Some(wait) =
             self.settings.throttle.then(|| lock(&self.throttle).count(&scopes, Instant::now())).flatten()
         {
@@ -327,7 +353,10 @@ impl Shared {
             let wait = wait + Duration::from_millis(1);
             return hostile::asks_for(429, &format!("{:.3}", wait.as_secs_f64()), Some(wait), headers);
         }
-        let strike = parts.first().and_then(|id| self.strike(id));
+        let strike = match &log {
+            Some(log) => self.strike_of_log(log.function()),
+            None => parts.first().and_then(|id| self.strike(id)),
+        };
         let struck = strike.filter(|strike| strike.strikes(attempt));
         if let Some(answer) = struck.and_then(|strike| self.instead(&strike, uri.path(), headers)) {
             return answer;
@@ -339,10 +368,11 @@ impl Shared {
             return answer::error(403, "Forbidden", headers);
         }
         let asked = |id| Asked { id, query: &query, headers, strike, is_struck: struck.is_some(), url: &url };
-        let answer = match parts.as_slice() {
-            [] => self.list(&query, headers),
-            [id] => self.record(&asked(id)),
-            [id, name @ ("sessions" | "participants_v2")] => self.sub_collection(&asked(id), name),
+        let answer = match (parts.as_slice(), &log) {
+            (_, Some(log)) => self.call_log(log, &query, struck, headers),
+            ([], _) => self.list(&query, headers),
+            ([id], _) => self.record(&asked(id)),
+            ([id, name @ ("sessions" | "participants_v2")], _) => self.sub_collection(&asked(id), name),
             _ => Err(boxed(404, "ResourceNotFound", headers)),
         };
         match answer {

@@ -69,6 +69,18 @@ pub struct Settings {
     pub client_state: String,
     /// The largest generated meeting.
     pub max_sessions: usize,
+    /// Rows of the log of PSTN calls.
+    pub pstn_calls: u64,
+    /// Rows of the log of direct routing.
+    pub direct_routing_calls: u64,
+    /// Rows of the log of text messages.
+    pub sms: u64,
+    /// Calls that the dial-out report adds up.
+    pub dialout_calls: u64,
+    /// Days of the longest window of a log that is answered.
+    pub log_window_days: u32,
+    /// Days that the rows of logs are spread over.
+    pub log_days: u32,
     /// Whether a few generated records have values of the wrong type.
     pub misfits: bool,
 }
@@ -119,6 +131,12 @@ impl Default for Settings {
             identity_header: "sample-identity-header".to_owned(),
             client_state: "sample-client-state".to_owned(),
             max_sessions: 300,
+            pstn_calls: 0,
+            direct_routing_calls: 0,
+            sms: 0,
+            dialout_calls: 0,
+            log_window_days: 90,
+            log_days: 30,
             misfits: true,
         }
     }

@@ -7,6 +7,10 @@ const WINDOW: Duration = Duration::from_secs(20);
 const PER_TENANT: usize = 1500;
 const PER_RECORD: usize = 40;
 const LIST: usize = 40;
+/// The telephony logs, all of them and each, have a window of their own.
+const LOGS_WINDOW: Duration = Duration::from_secs(60);
+const ALL_LOGS: usize = 200;
+const PER_LOG: usize = 50;
 
 /// What a request counts against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +18,8 @@ pub(super) enum Scope {
     Tenant,
     Record(String),
     List,
+    Logs,
+    Log(&'static str),
 }
 
 impl Scope {
@@ -22,6 +28,15 @@ impl Scope {
             Self::Tenant => PER_TENANT,
             Self::Record(_) => PER_RECORD,
             Self::List => LIST,
+            Self::Logs => ALL_LOGS,
+            Self::Log(_) => PER_LOG,
+        }
+    }
+
+    const fn window(&self) -> Duration {
+        match self {
+            Self::Logs | Self::Log(_) => LOGS_WINDOW,
+            _ => WINDOW,
         }
     }
 }
@@ -37,11 +52,11 @@ impl Throttle {
         let mut wait = None;
         for scope in scopes {
             let window = self.windows.entry(scope.clone()).or_default();
-            while window.front().is_some_and(|first| now.duration_since(*first) >= WINDOW) {
+            while window.front().is_some_and(|first| now.duration_since(*first) >= scope.window()) {
                 window.pop_front();
             }
             if window.len() >= scope.limit() {
-                let over = window.front().map(|first| WINDOW.saturating_sub(now.duration_since(*first)));
+                let over = window.front().map(|first| scope.window().saturating_sub(now.duration_since(*first)));
                 wait = wait.max(over);
             }
             // Requests made meanwhile still count.

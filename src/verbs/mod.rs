@@ -5,6 +5,7 @@ mod check;
 mod datasets;
 mod init;
 mod listen;
+mod logs;
 mod quarantine;
 mod runs;
 mod simulate;
@@ -35,6 +36,7 @@ pub fn execute(cli: Cli) -> Result<u8> {
         Verb::Reconcile(reconcile) => runs::reconcile(&global, reconcile),
         Verb::Backfill(backfill) => runs::backfill(&global, backfill),
         Verb::Subscribe(what) => subscribe::execute(&global, what),
+        Verb::Logs(flags) => logs::logs(&global, flags),
         Verb::Flatten(flatten) => datasets::flatten(&global, flatten),
         Verb::Rebuild => datasets::rebuild(&global),
         Verb::Compact => datasets::compact(&global),

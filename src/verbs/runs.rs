@@ -25,7 +25,7 @@ pub(super) fn run(global: &Global, flags: cli::Run) -> Result<u8> {
                 .hint("give one id a line, or a CSV with a column call_id"));
         }
     }
-    if named.is_empty() && config.source.patterns.is_empty() {
+    if named.is_empty() && config.source.patterns.is_empty() && config.logs.tables.is_empty() {
         return Err(Error::config("The configuration lacks [source] notifications")
             .hint("name the files of the notification log there, or calls with --id or --ids-file"));
     }
