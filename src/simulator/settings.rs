@@ -45,7 +45,7 @@ pub struct Settings {
     /// record, does not change an answer that is kept.
     #[serde(skip)]
     pub keep_answers: bool,
-    /// Of a hundred generated records so many get a later version hours after the first.
+    /// Of a hundred generated records so many get a later version, days after the first.
     pub later_percent: u64,
     /// Of a hundred notifications so many are never sent …
     pub withhold_percent: u64,

@@ -23,7 +23,7 @@ use std::sync::Arc;
 const HINTS: &str = "@callrec.simulator";
 const RETENTION: TimeDelta = TimeDelta::days(30);
 /// After this a record gets a later version.
-const LATER: TimeDelta = TimeDelta::hours(6);
+const LATER: TimeDelta = TimeDelta::hours(60);
 
 /// One record.
 #[derive(Clone, Debug)]
