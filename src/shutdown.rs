@@ -13,11 +13,13 @@ impl Shutdown {
     #[must_use]
     pub fn listen() -> Self {
         let (sender, signal) = watch::channel(None);
+        // At once: a signal that comes before the task runs is not to kill.
+        let mut signals = Signals::new();
         tokio::spawn(async move {
-            let code = next_signal().await;
+            let code = signals.next().await;
             tracing::warn!("stopping: no new requests; what is fetched is committed");
             let _ = sender.send(Some(code));
-            let code = next_signal().await;
+            let code = signals.next().await;
             std::process::exit(i32::from(code));
         });
         Self { signal }
@@ -44,22 +46,37 @@ impl Shutdown {
 }
 
 #[cfg(unix)]
-async fn next_signal() -> u8 {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => 130,
-        _ = terminate.recv() => 143,
+struct Signals(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self(signal(SignalKind::interrupt()).ok().zip(signal(SignalKind::terminate()).ok()))
+    }
+
+    async fn next(&mut self) -> u8 {
+        let Some((interrupt, terminate)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = interrupt.recv() => 130,
+            _ = terminate.recv() => 143,
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn next_signal() -> u8 {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    const fn new() -> Self {
+        Self
     }
-    130
+
+    async fn next(&mut self) -> u8 {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        130
+    }
 }
