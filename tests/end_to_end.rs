@@ -84,7 +84,7 @@ fn configure(place: &Place, endpoint: &str, receiver: Option<&Listening>) {
 fn every_calls_last_version_is_there_once_and_the_gaps_are_named() {
     let calls = std::env::var("CALLREC_TEST_CALLS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
     // Calls are of the last 25 days; what is younger than hours is not missed yet.
-    let end = Utc::now() - TimeDelta::hours(4);
+    let end = callrec::clock::Clock::system().now() - TimeDelta::hours(4);
     let begins = end - TimeDelta::days(27);
     let tenant = Tenant::start(calls, begins);
     let place = Place::new("simulator", "");
