@@ -13,6 +13,11 @@ use uuid::Uuid;
 #[serde(transparent)]
 pub struct CallId(Uuid);
 
+impl CallId {
+    /// What no call has.
+    pub const NONE: Self = Self(Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0000));
+}
+
 /// The text is not a GUID in its usual form of 36 characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a call id is a GUID of 36 characters")]

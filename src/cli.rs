@@ -2,10 +2,16 @@
 
 use crate::call_id::CallId;
 use crate::progress;
+use crate::simulator::Trouble;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
+
+/// Each tenant of a run has its own memory: about what a run alone has.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(4).expect("not 0");
 
 /// Exports Microsoft Teams call records to Hive-partitioned Parquet.
 #[derive(Debug, Parser)]
@@ -14,6 +20,12 @@ pub struct Cli {
     /// The config file [default: callrec.toml in the working directory]
     #[arg(long, global = true, env = "CALLREC_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Only this tenant of the config. May be repeated
+    #[arg(long = "tenant", global = true, value_name = "NAME")]
+    pub tenants: Vec<String>,
+    /// Only each N-th tenant of the config, from the I-th on: one of N jobs that share the work
+    #[arg(long, global = true, value_name = "I/N")]
+    pub shard: Option<Shard>,
     /// How log lines are written to stderr
     #[arg(long, global = true, env = "CALLREC_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -32,6 +44,28 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// The part of the tenants that one of several jobs takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which job this is; the first is 1.
+    pub index: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let whole = |text: &str| text.parse().ok();
+        let parts = text.split_once('/').and_then(|(index, of)| whole(index).zip(whole(of)));
+        parts
+            .filter(|(index, of)| (1..=*of).contains(index))
+            .map(|(index, of)| Self { index, of })
+            .ok_or_else(|| "give which job it is, from 1 on, and how many there are, such as 1/4".to_owned())
+    }
 }
 
 /// How log lines are written.
@@ -115,7 +149,7 @@ pub enum Verb {
 }
 
 /// Flags of `run`.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args)]
 pub struct Run {
     /// Fetch this call; no log is read. May be repeated
     #[arg(long = "id", value_name = "ID")]
@@ -129,7 +163,7 @@ pub struct Run {
 }
 
 /// Flags of the verbs that fetch records.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args)]
 pub struct Fetching {
     /// Say how many requests the run would make and how long they would take
     #[arg(long)]
@@ -137,6 +171,9 @@ pub struct Fetching {
     /// Begin no request after this time, such as 45m
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     pub max_runtime: Option<Duration>,
+    /// So many tenants at a time
+    #[arg(long, value_name = "N", default_value_t = AT_ONCE)]
+    pub tenants_at_once: NonZeroUsize,
     /// An id for this run in summary and commits [default: a new UUID]
     #[arg(long, value_name = "ID")]
     pub run_id: Option<String>,
@@ -209,6 +246,9 @@ pub struct Logs {
     /// Begin no request after this time, such as 45m
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     pub max_runtime: Option<Duration>,
+    /// So many tenants at a time
+    #[arg(long, value_name = "N", default_value_t = AT_ONCE)]
+    pub tenants_at_once: NonZeroUsize,
 }
 
 /// Flags of `flatten`.
@@ -304,6 +344,13 @@ pub struct Init {
     pub file: PathBuf,
 }
 
+/// The number of a tenant and what is wrong with it.
+fn trouble(text: &str) -> Result<(u32, Trouble), String> {
+    let (number, trouble) =
+        text.split_once('=').ok_or("give the number of a tenant and its trouble, such as 2=down")?;
+    Ok((number.parse().map_err(|_| "the number of a tenant is from 1 on".to_owned())?, trouble.parse()?))
+}
+
 /// Flags of `simulate`.
 #[derive(Debug, Args)]
 pub struct Simulate {
@@ -340,6 +387,15 @@ pub struct Simulate {
     /// The certificate whose key signs federated tokens (PEM)
     #[arg(long, value_name = "FILE")]
     pub federated_issuer: Option<PathBuf>,
+    /// Have so many tenants, each with such records of its own
+    #[arg(long = "tenants", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub tenants_of_app: u32,
+    /// Let the N-th tenant be throttled, forbidden or down. May be repeated
+    #[arg(long, value_name = "N=TROUBLE", value_parser = trouble)]
+    pub tenant_trouble: Vec<(u32, Trouble)>,
+    /// Requests in 20 seconds in all tenants together [default: 15000]
+    #[arg(long, value_name = "N")]
+    pub app_limit: Option<usize>,
     /// Do not keep Graph's limits
     #[arg(long)]
     pub no_limits: bool,

@@ -2,32 +2,32 @@
 
 mod auth;
 mod cloud;
+mod place;
 
 use crate::call_logs;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::files::Modes;
-use crate::graph::{self, App, Auth, Proof, Url};
+use crate::graph::{self, App, AppLimit, Auth, Proof, Url};
 use crate::listen;
 use crate::notifications;
 use crate::simulator;
 use crate::subscribe;
 use auth::{AuthSection, Environment};
 use cloud::Cloud;
-use figment::Figment;
-use figment::providers::{Env, Format, Toml};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use uuid::Uuid;
 
+pub use place::{PLACEHOLDER, Place, places, whole};
+
 /// The end point that starts the simulator inside the process.
 pub const SIMULATOR: &str = "simulator";
-const DEFAULT_FILE: &str = "callrec.toml";
 /// No time of a config is longer: the clock could not count that far.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-const SECTIONS: [&str; 7] = ["source", "graph", "output", "simulator", "subscription", "listen", "logs"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +39,9 @@ struct File {
     subscription: subscribe::Settings,
     listen: listen::Settings,
     logs: call_logs::Settings,
+    /// Each makes a config of its own.
+    #[serde(rename = "tenant")]
+    _tenants: IgnoredAny,
 }
 
 /// A secret in a config: no message shows it.
@@ -79,6 +82,8 @@ struct Graph {
     cloud: Option<String>,
     endpoint: Option<String>,
     requests_per_20s: Option<u32>,
+    /// As published for one app in all its tenants.
+    app_requests_per_20s: Option<u32>,
     requests_per_record_per_20s: Option<u32>,
     max_concurrency: Option<usize>,
     request_timeout_seconds: Option<f64>,
@@ -139,6 +144,8 @@ impl SimulatedGraph {
 pub struct Config {
     /// The file, if there is one.
     pub file: Option<PathBuf>,
+    /// The tenant's name in the config, if that has several.
+    pub tenant: Option<String>,
     /// The notification log.
     pub source: notifications::Settings,
     /// Where records come from.
@@ -178,39 +185,14 @@ pub struct Storage {
     pub clock: Clock,
 }
 
-/// Finds the file: as named, or `callrec.toml` in the working directory.
-///
-/// # Errors
-/// By class configuration when the one that is named is missing.
-pub fn find(named: Option<&Path>) -> Result<Option<PathBuf>> {
-    match named {
-        Some(path) if path.is_file() => Ok(Some(path.to_owned())),
-        Some(path) => Err(Error::config(format!("There is no config file {}", path.display()))
-            .hint("check --config or CALLREC_CONFIG; `callrec init` writes a commented one")),
-        None => Ok(Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file())),
-    }
-}
-
 /// The file that is to hold the client state and is not there yet.
 ///
 /// # Errors
 /// By class configuration, naming the key.
-pub fn missing_client_state(file: Option<&Path>) -> Result<Option<PathBuf>> {
-    let source = load(file)?.source;
-    let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let named = source.client_state_file.filter(|_| source.client_state.is_none()).map(|path| base.join(path));
+pub fn missing_client_state(place: &Place) -> Result<Option<PathBuf>> {
+    let source = place.extract::<File>()?.source;
+    let named = source.client_state_file.filter(|_| source.client_state.is_none()).map(|path| place.base().join(path));
     Ok(named.filter(|path| !path.exists()))
-}
-
-fn load(file: Option<&Path>) -> Result<File> {
-    let mut figment = Figment::new();
-    if let Some(path) = file {
-        figment = figment.merge(Toml::file_exact(path));
-    }
-    let environment = Env::prefixed("CALLREC_")
-        .filter(|key| SECTIONS.iter().any(|s| key.as_str().to_ascii_lowercase().starts_with(&format!("{s}__"))))
-        .split("__");
-    figment.merge(environment).extract().map_err(|error| explain(&error))
 }
 
 /// Says what is wrong with which key, and never the value.
@@ -247,9 +229,9 @@ impl Config {
     ///
     /// # Errors
     /// By class configuration, naming the key and what to do.
-    pub fn load(file: Option<PathBuf>) -> Result<Self> {
-        let raw = load(file.as_deref())?;
-        let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+    pub fn load(place: &Place) -> Result<Self> {
+        let raw: File = place.extract()?;
+        let base = place.base().to_owned();
         let storage = storage(&raw, &base)?;
         let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let simulated = raw.graph.endpoint.as_deref() == Some(SIMULATOR);
@@ -296,7 +278,8 @@ impl Config {
         };
         raw.logs.validate()?;
         Ok(Self {
-            file,
+            file: place.file.clone(),
+            tenant: place.tenant.clone(),
             source,
             endpoint,
             subscription: raw.subscription.clone(),
@@ -310,6 +293,15 @@ impl Config {
             threads: storage.threads,
             logs: raw.logs,
         })
+    }
+
+    /// Lets requests count against a limit that other tenants share.
+    pub fn share(&mut self, limit: AppLimit) {
+        let settings = match &mut self.endpoint {
+            Endpoint::Graph(settings) => &mut **settings,
+            Endpoint::Simulator(simulated) => &mut simulated.template,
+        };
+        settings.app_limit = Some(limit);
     }
 
     /// The clock that the run goes by: the system's, or the simulator's.
@@ -327,21 +319,32 @@ impl Storage {
     ///
     /// # Errors
     /// By class configuration, naming the key and what to do.
-    pub fn load(file: Option<&Path>) -> Result<Self> {
-        let raw = load(file)?;
-        storage(&raw, file.and_then(Path::parent).unwrap_or(Path::new("")))
+    pub fn load(place: &Place) -> Result<Self> {
+        storage(&place.extract()?, place.base())
     }
 }
 
-/// Loads what the receiver needs: neither Graph nor a dataset.
+/// Loads what the receiver needs: neither Graph nor a dataset. It takes what any of
+/// the tenants would take.
 ///
 /// # Errors
 /// By class configuration, naming the key and what to do.
-pub fn listen(file: Option<&Path>) -> Result<(listen::Settings, notifications::Settings)> {
-    let raw = load(file)?;
-    let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let source = source(&raw.source, None, base)?;
-    let settings = raw.listen.resolved(base);
+pub fn listen(whole: &Place, tenants: &[Place]) -> Result<(listen::Settings, notifications::Settings)> {
+    let mut raw: File = whole.extract()?;
+    let mut states: Vec<SecretString> = Vec::new();
+    for place in tenants {
+        let source = place.extract::<File>()?.source;
+        let state = secret(source.client_state.as_ref(), source.client_state_file.as_deref(), place.base())?;
+        let is_new = |state: &SecretString| !states.iter().any(|s| s.expose_secret() == state.expose_secret());
+        states.extend(state.filter(is_new));
+    }
+    if !tenants.is_empty() {
+        // Theirs where it is shared, and else no file at all.
+        (raw.source.client_state, raw.source.client_state_file) = (None, None);
+    }
+    let mut source = source(&raw.source, None, whole.base())?;
+    source.other_client_states = states;
+    let settings = raw.listen.resolved(whole.base());
     settings.check(&source)?;
     Ok((settings, source))
 }
@@ -354,6 +357,7 @@ fn source(raw: &Source, tenant_id: Option<Uuid>, base: &Path) -> Result<notifica
     Ok(notifications::Settings {
         patterns: patterns.iter().map(|pattern| base.join(pattern)).collect(),
         client_state: secret(raw.client_state.as_ref(), raw.client_state_file.as_deref(), base)?,
+        other_client_states: Vec::new(),
         tenant_id,
         max_line_bytes: raw.max_line_bytes.unwrap_or(8 << 20),
     })
@@ -386,6 +390,9 @@ fn client_settings(raw: &Graph, endpoint: Url, auth: Auth) -> Result<graph::Sett
         raw.requests_per_record_per_20s.unwrap_or(settings.requests_per_record_per_20s);
     settings.max_concurrency = raw.max_concurrency.unwrap_or(settings.max_concurrency);
     settings.tries = raw.tries.unwrap_or(settings.tries);
+    if raw.app_requests_per_20s == Some(0) {
+        return Err(Error::config("[graph] app_requests_per_20s is 0").hint("give at least 1"));
+    }
     let timeout = settings.request_timeout.as_secs_f64();
     settings.request_timeout = seconds("[graph] request_timeout_seconds", raw.request_timeout_seconds, timeout)?;
     settings.backoff_base =

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Different ids in a row that answer 403 before the permission is doubted.
 const FORBIDDEN_IN_A_ROW: usize = 20;
@@ -41,6 +42,7 @@ pub async fn fetch(
     let mut asked = Vec::new();
     let mut begun = 0;
     let mut refused: BTreeSet<CallId> = BTreeSet::new();
+    let mut is_served = false;
     let mut failure = None;
     let mut grace: Option<Instant> = None;
     loop {
@@ -51,7 +53,8 @@ pub async fn fetch(
             let Some(id) = queue.pop_front() else { break };
             let client = client.clone();
             asked.push(id);
-            under_way.spawn(async move { (id, client.call_record_in_room(id).await) });
+            let fetch = async move { (id, client.call_record_in_room(id).await) };
+            under_way.spawn(fetch.in_current_span());
             begun += 1;
         }
         if stopped {
@@ -82,14 +85,17 @@ pub async fn fetch(
             Ok((outcome, _room)) => {
                 match &outcome {
                     Outcome::Forbidden => drop(refused.insert(id)),
-                    Outcome::Record { .. } => refused.clear(),
+                    Outcome::Record { .. } => {
+                        is_served = true;
+                        refused.clear();
+                    }
+                    Outcome::NotFound => is_served = true,
                     _ => {}
                 }
                 sink(id, outcome)?;
                 if refused.len() >= FORBIDDEN_IN_A_ROW {
                     failure.get_or_insert_with(|| {
-                        Error::access(format!("Graph answered 403 for {FORBIDDEN_IN_A_ROW} call records in a row"))
-                            .hint(format!("{}; `callrec check` tests it", client.settings().auth.permission_hint()))
+                        forbidden(client, &format!("for {FORBIDDEN_IN_A_ROW} call records in a row"))
                     });
                 }
             }
@@ -99,7 +105,17 @@ pub async fn fetch(
     for id in asked.into_iter().rev() {
         queue.push_front(id);
     }
+    // Of few calls each may be refused for its own sake: a record that nobody has is not.
+    let in_doubt = failure.is_none() && !is_served && !refused.is_empty() && !shutdown.is_requested();
+    if in_doubt && matches!(client.probe().await?, Outcome::Forbidden) {
+        failure = Some(forbidden(client, "for all call records"));
+    }
     failure.map_or(Ok(()), Err)
+}
+
+fn forbidden(client: &Client, what: &str) -> Error {
+    Error::access(format!("Graph answered 403 {what}"))
+        .hint(format!("{}; `callrec check` tests it", client.settings().auth.permission_hint()))
 }
 
 async fn sleep_until(at: Option<Instant>) {

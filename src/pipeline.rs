@@ -112,8 +112,9 @@ impl Pipeline<'_> {
             let (number, cursors) = (spool.number() + 1, work.cursors.clone());
             let mut next = Fetched::default();
             let mut keep = Some(Place::Ahead(Ahead::begin(&spools)?));
+            let span = tracing::Span::current();
             let committed = std::thread::scope(|scope| {
-                let committing = scope.spawn(|| self.commit(dataset, work, batch, &spool, later));
+                let committing = scope.spawn(|| span.in_scope(|| self.commit(dataset, work, batch, &spool, later)));
                 let mut before = Before { thread: Some(committing), ended: None };
                 let now = self.clock.now();
                 let sink = |id, outcome| {

@@ -21,7 +21,7 @@ use crate::spool::Spool;
 use crate::subscribe::{self, How, Made};
 use crate::summary::Summary;
 use crate::worklist::{Origin, Worklist};
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,8 +50,14 @@ pub struct Options {
 }
 
 /// What a dry run found.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Plan {
+    /// The tenant, where the config has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// How many tenants, in a sum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<u64>,
     /// Ids that are due.
     pub ids_due: u64,
     /// Ids that are pending, due or not.
@@ -65,12 +71,26 @@ pub struct Plan {
     pub reconciled: Option<reconcile::Report>,
 }
 
+impl Plan {
+    /// Adds the plan of a tenant.
+    pub fn join(&mut self, other: &Self) {
+        self.tenants = Some(self.tenants.unwrap_or(0) + 1);
+        self.ids_due += other.ids_due;
+        self.pending += other.pending;
+        self.requests_at_least += other.requests_at_least;
+        // Each tenant has a rate of its own.
+        self.seconds_at_least = self.seconds_at_least.max(other.seconds_at_least);
+    }
+}
+
 /// How a run ended.
 pub struct Ended {
     /// What it did.
     pub summary: Summary,
     /// What ended it early.
     pub error: Option<Error>,
+    /// When it ended.
+    pub at: DateTime<Utc>,
     /// What a dry run found.
     pub plan: Option<Plan>,
     /// Ids named by hand that are still pending.
@@ -95,7 +115,7 @@ fn end(config: &Config, options: &Options, work: impl FnOnce(&mut Run<'_>, Insta
         config,
         options,
         clock: config.clock(),
-        summary: Summary { run_id: options.run_id.clone(), ..Summary::default() },
+        summary: Summary { tenant: config.tenant.clone(), run_id: options.run_id.clone(), ..Summary::default() },
         has_gap: false,
         named_pending: HashSet::new(),
         unfinished: false,
@@ -118,7 +138,7 @@ fn end(config: &Config, options: &Options, work: impl FnOnce(&mut Run<'_>, Insta
     summary.exit_code = code;
     status.clone_into(&mut summary.status);
     summary.duration_seconds = begun.elapsed().as_secs_f64();
-    Ended { summary, error, plan, unsettled: named_pending }
+    Ended { summary, error, at: config.clock().now(), plan, unsettled: named_pending }
 }
 
 struct Run<'a> {
@@ -418,6 +438,8 @@ impl Run<'_> {
             Endpoint::Simulator(_) => 1500,
         };
         Plan {
+            tenant: self.config.tenant.clone(),
+            tenants: None,
             ids_due: due as u64,
             pending: work.list.pending().count() as u64,
             requests_at_least: requests,

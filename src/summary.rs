@@ -9,6 +9,12 @@ use std::collections::BTreeMap;
 /// What a run did. Printed as the last line of stdout.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
+    /// The tenant, where the config has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// What became of the tenants, in the sum of a run over several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<Tenants>,
     /// The run.
     pub run_id: String,
     /// `done`, or why it is not.
@@ -61,7 +67,80 @@ pub struct Summary {
     pub logs: BTreeMap<String, LogCounts>,
 }
 
+/// What became of the tenants of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tenants {
+    /// How many there are.
+    pub total: u64,
+    /// How many ended how.
+    pub by_status: BTreeMap<String, u64>,
+    /// The exit codes of those that need somebody to look.
+    pub not_done: BTreeMap<String, u8>,
+}
+
+/// If several codes apply, the first of these counts. 101 is a defect.
+const FIRST: [u8; 9] = [130, 143, 101, 78, 2, 77, 74, 75, 3];
+
+/// The exit code of a process whose parts ended with `codes`.
+pub fn exit_code(codes: impl IntoIterator<Item = u8>) -> u8 {
+    let place = |code: &u8| FIRST.iter().position(|first| first == code).unwrap_or(FIRST.len());
+    codes.into_iter().min_by_key(place).unwrap_or(0)
+}
+
 impl Summary {
+    /// The sum of the runs of several tenants, which took `duration_seconds`.
+    #[must_use]
+    pub fn total(of: &[Self], run_id: &str, duration_seconds: f64) -> Self {
+        let exit_code = exit_code(of.iter().map(|summary| summary.exit_code));
+        let status = of.iter().find(|summary| summary.exit_code == exit_code);
+        let mut tenants = Tenants { total: of.len() as u64, ..Tenants::default() };
+        let mut total = Self {
+            run_id: run_id.to_owned(),
+            status: status.map_or("done", |summary| &summary.status).to_owned(),
+            exit_code,
+            duration_seconds,
+            ..Self::default()
+        };
+        for summary in of {
+            *tenants.by_status.entry(summary.status.clone()).or_default() += 1;
+            if let (Some(name), true) = (&summary.tenant, summary.exit_code != 0) {
+                tenants.not_done.insert(name.clone(), summary.exit_code);
+            }
+            total.join(summary);
+        }
+        total.tenants = Some(tenants);
+        total
+    }
+
+    fn join(&mut self, other: &Self) {
+        let add = |sums: &mut BTreeMap<String, u64>, counts: &BTreeMap<String, u64>| {
+            for (key, count) in counts {
+                *sums.entry(key.clone()).or_default() += count;
+            }
+        };
+        self.notifications_read += other.notifications_read;
+        add(&mut self.notifications_skipped, &other.notifications_skipped);
+        self.ids_collected += other.ids_collected;
+        self.requests += other.requests;
+        self.throttled += other.throttled;
+        self.fetched += other.fetched;
+        self.exported_new += other.exported_new;
+        self.exported_updated += other.exported_updated;
+        self.unchanged += other.unchanged;
+        self.pending += other.pending;
+        self.expired += other.expired;
+        self.quarantined += other.quarantined;
+        add(&mut self.rows, &other.rows);
+        self.files_written += other.files_written;
+        self.bytes_written += other.bytes_written;
+        self.fetch_seconds += other.fetch_seconds;
+        // All are of one form, in UTC.
+        let oldest = self.oldest_pending.iter().chain(&other.oldest_pending).min().cloned();
+        self.oldest_pending = oldest;
+        add(&mut self.schema_drift, &other.schema_drift);
+        self.add_logs(&other.logs);
+    }
+
     /// Adds what a commit did.
     pub fn add(&mut self, commit: &Commit) {
         let counts = &commit.counts;
@@ -103,5 +182,42 @@ impl Summary {
     #[must_use]
     pub fn line(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(tenant: &str, exit_code: u8, status: &str) -> Summary {
+        Summary {
+            tenant: Some(tenant.to_owned()),
+            exit_code,
+            status: status.to_owned(),
+            fetched: 2,
+            rows: BTreeMap::from([("calls".to_owned(), 2)]),
+            oldest_pending: Some(format!("2026-11-0{}T00:00:00Z", exit_code % 7 + 1)),
+            ..Summary::default()
+        }
+    }
+
+    #[test]
+    fn the_sum_of_tenants_names_those_that_are_not_done() {
+        let all = [of("a", 0, "done"), of("b", 75, "temporary"), of("c", 77, "failed"), of("d", 0, "done")];
+        let total = Summary::total(&all, "run", 1.5);
+        assert_eq!((total.exit_code, total.status.as_str(), total.fetched, total.rows["calls"]), (77, "failed", 8, 8));
+        assert_eq!(total.oldest_pending.as_deref(), Some("2026-11-01T00:00:00Z"));
+        let tenants = total.tenants.unwrap();
+        assert_eq!(tenants.total, 4);
+        assert_eq!(tenants.by_status["done"], 2);
+        assert_eq!(tenants.not_done, BTreeMap::from([("b".to_owned(), 75), ("c".to_owned(), 77)]));
+    }
+
+    #[test]
+    fn nothing_to_do_is_done() {
+        let total = Summary::total(&[], "run", 0.0);
+        assert_eq!((total.exit_code, total.status.as_str()), (0, "done"));
+        assert_eq!(exit_code([0, 3, 75, 78, 143]), 143);
+        assert_eq!(exit_code([0, 3, 0]), 3);
     }
 }

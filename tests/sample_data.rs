@@ -26,6 +26,7 @@ fn the_log_names_exactly_the_calls_that_are_there() {
     let settings = notifications::Settings {
         patterns: vec![sample("notifications/events.jsonl*")],
         client_state: Some("sample-client-state".into()),
+        other_client_states: Vec::new(),
         tenant_id: Some("11111111-1111-4111-8111-111111111111".parse().expect("a GUID")),
         max_line_bytes: 1 << 20,
     };

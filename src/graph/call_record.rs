@@ -77,6 +77,15 @@ impl Client {
         self.call_record_in_room(id).await.map(|(outcome, _)| outcome)
     }
 
+    /// Asks for a record that nobody has: whether Graph answers 404 or 403 tells
+    /// whether the app may read call records.
+    ///
+    /// # Errors
+    /// As [`Client::call_record`].
+    pub async fn probe(&self) -> Result<Outcome, Error> {
+        self.call_record(CallId::NONE).await
+    }
+
     /// As [`Client::call_record`], with what makes other large records wait: to be
     /// dropped after the bytes of this one.
     ///

@@ -34,6 +34,7 @@ pub use room::Room;
 pub use secrecy::SecretString;
 pub use settings::{App, Auth, Proof, Settings};
 pub use subscriptions::{Created, LONGEST_LIFE, Subscription, Wanted};
+pub use throttle::AppLimit;
 
 /// What became of a record that was asked for.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! Refuses end points that would carry a token in clear text over a network.
 
 use super::auth::{Certificate, ManagedIdentity};
+use super::throttle::AppLimit;
 use crate::error::Error;
 use reqwest::Url;
 use secrecy::SecretString;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub auth: Auth,
     /// Requests of this process in any 20 seconds.
     pub requests_per_20s: u32,
+    /// What this client shares with those of the same app in other tenants.
+    pub app_limit: Option<AppLimit>,
     /// Requests about one record in any 20 seconds.
     pub requests_per_record_per_20s: u32,
     /// Most records worth fetching side by side.
@@ -48,6 +51,7 @@ impl Settings {
             endpoint,
             auth,
             requests_per_20s: 1500,
+            app_limit: None,
             requests_per_record_per_20s: 10,
             max_concurrency: 32,
             request_timeout: Duration::from_secs(100),

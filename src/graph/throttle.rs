@@ -6,7 +6,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
@@ -33,10 +33,39 @@ pub(super) enum TooLate {
     Throttled,
 }
 
+/// What the clients of one app in several tenants share: its limit in any 20
+/// seconds. A copy is the same limit.
+#[derive(Clone, Debug)]
+pub struct AppLimit(Arc<DefaultDirectRateLimiter>);
+
+impl AppLimit {
+    /// At most `requests` in any 20 seconds.
+    #[must_use]
+    pub fn new(requests: u32) -> Self {
+        Self(Arc::new(RateLimiter::direct(quota(requests, 1).0)))
+    }
+}
+
+/// The bucket for `limit` requests, each of so many units, in [`SPAN`], and the
+/// units that it holds at most.
+fn quota(limit: u32, units: u32) -> (Quota, NonZeroU32) {
+    let limit = limit.clamp(1, 1_000_000);
+    // A bucket lets its burst and its rate through within one span: together
+    // they are the limit.
+    let burst = (limit / 50).max(1);
+    let steady = (limit - burst).max(1);
+    let cost = |requests: u32| NonZeroU32::new(requests.saturating_mul(units)).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::with_period(SPAN / cost(steady).get())
+        .expect("at most 16 million units in 20 seconds are more than a nanosecond apart")
+        .allow_burst(cost(burst));
+    (quota, cost(burst))
+}
+
 /// Shared by all requests to Graph.
 #[derive(Debug)]
 pub(super) struct Throttle {
     bucket: DefaultDirectRateLimiter,
+    app: Option<AppLimit>,
     burst: u32,
     max_concurrency: f64,
     /// Whoever is first in line waits for the bucket; the others wait in order.
@@ -88,20 +117,13 @@ impl RecordPace {
 
 impl Throttle {
     pub(super) fn new(settings: &Settings) -> Self {
-        let limit = settings.requests_per_20s.clamp(1, 1_000_000);
-        // A bucket lets its burst and its rate through within one span: together
-        // they are the limit.
-        let burst = (limit / 50).max(1);
-        let steady = (limit - burst).max(1);
-        let cost = |requests: u32| NonZeroU32::new(requests.saturating_mul(FULL_RATE_COST)).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(SPAN / cost(steady).get())
-            .expect("at most 16 million units in 20 seconds are more than a nanosecond apart")
-            .allow_burst(cost(burst));
+        let (quota, burst) = quota(settings.requests_per_20s, FULL_RATE_COST);
         #[expect(clippy::cast_precision_loss, reason = "a number of tasks")]
         let max_concurrency = settings.max_concurrency.max(1) as f64;
         Self {
             bucket: RateLimiter::direct(quota),
-            burst: cost(burst).get(),
+            app: settings.app_limit.clone(),
+            burst: burst.get(),
             max_concurrency,
             turnstile: tokio::sync::Mutex::new(()),
             pace: Mutex::new(Pace { window_end: None, rate: 1.0, concurrency: max_concurrency, last_cut: None }),
@@ -119,7 +141,7 @@ impl Throttle {
                 None => self.turnstile.lock().await,
             };
             self.wait_for_bucket(deadline).await?;
-            let Err(at) = record.take(Instant::now()) else { return Ok(()) };
+            let Err(at) = record.take(Instant::now()) else { return self.wait_for_app(deadline).await };
             // A large meeting waits outside, so that others pass.
             drop(turn);
             check_deadline(at, deadline)?;
@@ -148,6 +170,16 @@ impl Throttle {
                 }
             }
         }
+    }
+
+    async fn wait_for_app(&self, deadline: Option<Instant>) -> Result<(), TooLate> {
+        let Some(AppLimit(bucket)) = &self.app else { return Ok(()) };
+        while let Err(not_yet) = bucket.check() {
+            let wait = not_yet.wait_time_from(DefaultClock::default().now());
+            check_deadline(Instant::now() + wait, deadline)?;
+            sleep(wait).await;
+        }
+        Ok(())
     }
 
     fn cost(&self) -> NonZeroU32 {
@@ -251,6 +283,22 @@ mod tests {
         }
         // 30 at once, then one each 20 s / 1470.
         assert!(began.elapsed() >= Duration::from_micros(3 * 13_605 - 1000), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn tenants_share_the_limit_of_their_app() {
+        let app = AppLimit::new(500);
+        let settings = Settings { app_limit: Some(app), ..settings(1500, 1000) };
+        let throttles = [Throttle::new(&settings), Throttle::new(&settings)];
+        let record = RecordPace::new(&settings);
+        let began = Instant::now();
+        for turn in 0..12 {
+            throttles[turn % 2].enter(&record, None).await.expect("there is no deadline");
+        }
+        // Of both together 10 at once, then one each 20 s / 490.
+        assert!(began.elapsed() >= Duration::from_micros(2 * 40_816 - 1000), "{:?}", began.elapsed());
+        let soon = Some(Instant::now());
+        assert_eq!(throttles[0].enter(&record, soon).await, Err(TooLate::Deadline));
     }
 
     #[tokio::test]

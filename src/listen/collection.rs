@@ -90,6 +90,7 @@ mod tests {
         notifications::Settings {
             patterns: Vec::new(),
             client_state: Some("the state".into()),
+            other_client_states: Vec::new(),
             tenant_id: None,
             max_line_bytes: 1 << 20,
         }

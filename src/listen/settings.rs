@@ -86,7 +86,8 @@ impl Settings {
     /// By class configuration, naming the key and what to do.
     pub fn check(&self, source: &notifications::Settings) -> Result<()> {
         let max_line_bytes = source.max_line_bytes;
-        if source.client_state.as_ref().is_none_or(|state| state.expose_secret().is_empty()) {
+        let mut states = source.client_state.iter().chain(&source.other_client_states).peekable();
+        if states.peek().is_none() || states.any(|state| state.expose_secret().is_empty()) {
             return Err(Error::config("The configuration lacks [source] client_state, which tells Graph from others")
                 .hint("give client_state_file, or CALLREC_SOURCE__CLIENT_STATE: a long random text, the one of the subscription"));
         }

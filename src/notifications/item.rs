@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use uuid::Uuid;
 
 /// The members of an object, unparsed.
@@ -50,13 +50,17 @@ pub(super) fn judge(raw: &RawValue, settings: &Settings) -> Item {
     if change.starts_with("validation:") || resource.as_deref().is_some_and(|r| r.eq_ignore_ascii_case("NA")) {
         return Item::Skipped("validation");
     }
+    // In a log of many tenants each has a state of its own.
+    if is_of_other_tenant(&members, settings) {
+        return Item::Skipped("other-tenant");
+    }
     if !state_agrees(&members, settings) {
         return Item::Refused(Reason::ClientState);
     }
     if member(&members, "lifecycleEvent").is_some() {
         return Item::Skipped("lifecycle");
     }
-    match notification(&members, resource.as_deref(), settings) {
+    match notification(&members, resource.as_deref()) {
         Ok(_) if change == "deleted" => Item::Skipped("deleted"),
         Ok(notification) => Item::Taken(notification),
         Err(item) => item,
@@ -90,16 +94,26 @@ pub fn admit(raw: &RawValue, settings: &Settings) -> Admission {
     }
 }
 
+fn is_of_other_tenant(members: &Members<'_>, settings: &Settings) -> bool {
+    let theirs = text(members, "tenantId").and_then(|tenant| Uuid::try_parse(&tenant).ok());
+    settings.tenant_id.zip(theirs).is_some_and(|(ours, theirs)| ours != theirs)
+}
+
 /// Compares in a time that says nothing of either state, nor of its length.
 fn state_agrees(members: &Members<'_>, settings: &Settings) -> bool {
-    let Some(expected) = &settings.client_state else { return true };
+    let mut expected = settings.client_state.iter().chain(&settings.other_client_states).peekable();
+    if expected.peek().is_none() {
+        return true;
+    }
     let given = text(members, "clientState");
-    let same = Sha256::digest(expected.expose_secret().as_bytes())
-        .ct_eq(&Sha256::digest(given.as_deref().unwrap_or_default().as_bytes()));
+    let digest = Sha256::digest(given.as_deref().unwrap_or_default().as_bytes());
+    let same = expected.fold(Choice::from(0), |same, expected| {
+        same | Sha256::digest(expected.expose_secret().as_bytes()).ct_eq(&digest)
+    });
     bool::from(same) && given.is_some()
 }
 
-fn notification(members: &Members<'_>, resource: Option<&str>, settings: &Settings) -> Result<Notification, Item> {
+fn notification(members: &Members<'_>, resource: Option<&str>) -> Result<Notification, Item> {
     let nested: Option<String> = text(members, "resourceData");
     let data = match (&nested, member(members, "resourceData")) {
         (Some(json), _) => serde_json::from_str(json).ok(),
@@ -134,11 +148,6 @@ fn notification(members: &Members<'_>, resource: Option<&str>, settings: &Settin
         }
         None => None,
     };
-    if let (Some(ours), Some(theirs)) = (settings.tenant_id, tenant_id)
-        && ours != theirs
-    {
-        return Err(Item::Skipped("other-tenant"));
-    }
     let in_resource = place.id();
     let in_data = text(&data, "id").and_then(|id| id.parse().ok()).or_else(|| of_data.id());
     let call_id = match (in_resource, in_data) {

@@ -71,7 +71,7 @@ pub(super) fn take(bytes: &[u8], limit: usize, at: Position<'_>, settings: &Sett
 /// responsibility for now: its client state, which was not kept, is not asked for.
 #[must_use]
 pub fn read_again(settings: &Settings, bytes: &[u8]) -> Vec<CallId> {
-    let settings = Settings { client_state: None, ..settings.clone() };
+    let settings = Settings { client_state: None, other_client_states: Vec::new(), ..settings.clone() };
     let mut collected = Collected::default();
     let at = Position { file: Path::new(""), offset: 0 };
     take(bytes, settings.max_line_bytes, at, &settings, &mut collected);

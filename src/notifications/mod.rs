@@ -40,6 +40,8 @@ pub struct Settings {
     pub patterns: Vec<PathBuf>,
     /// The client state that every notification must carry; `None` checks none.
     pub client_state: Option<secrecy::SecretString>,
+    /// States that do as well: those of other tenants, for a receiver.
+    pub other_client_states: Vec<secrecy::SecretString>,
     /// The tenant whose notifications are taken; `None` takes all.
     pub tenant_id: Option<Uuid>,
     /// The longest line, in decompressed bytes, that is taken.

@@ -34,7 +34,13 @@ impl Logs {
     fn new(pattern: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let patterns = vec![directory.path().join(pattern)];
-        let settings = Settings { patterns, client_state: None, tenant_id: None, max_line_bytes: 4096 };
+        let settings = Settings {
+            patterns,
+            client_state: None,
+            other_client_states: Vec::new(),
+            tenant_id: None,
+            max_line_bytes: 4096,
+        };
         Self { directory, settings, cursors: Vec::new() }
     }
 

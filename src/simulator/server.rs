@@ -11,6 +11,7 @@ use super::proof::Proofs;
 use super::settings::Settings;
 use super::store::Store;
 use super::subscriptions::{self, Subscriptions};
+use super::tenants::Tenants;
 use super::throttle::{Scope, Throttle};
 use super::tls;
 use super::wire::{Handle, Raw, Watch, Wires};
@@ -28,6 +29,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+/// The wait that a tenant is asked for to whom nothing is served.
+const LONG: Duration = Duration::from_secs(3600);
 
 pub(super) const ROOT: &str = "/v1.0/communications/callRecords";
 
@@ -80,6 +84,8 @@ pub(super) struct Shared {
     pub(super) store: Mutex<Store>,
     pub(super) call_logs: Mutex<CallLogs>,
     throttle: Mutex<Throttle>,
+    /// What all tenants of the app count in.
+    app: Arc<Mutex<Throttle>>,
     attempts: Mutex<HashMap<String, u32>>,
     /// Good tokens, and how often each was used.
     pub(super) tokens: Mutex<HashMap<String, u64>>,
@@ -92,6 +98,7 @@ pub(super) struct Shared {
 /// A running simulator; it stops when it is dropped.
 pub struct Simulator {
     shared: Arc<Shared>,
+    tenants: Arc<Tenants>,
     server: JoinHandle<()>,
     foreign: JoinHandle<()>,
 }
@@ -116,27 +123,29 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     let base = format!("{scheme}://{}", listener.local_addr().map_err(fail)?);
     let foreign_port = elsewhere.local_addr().map_err(fail)?.port();
-    let store = Mutex::new(Store::open(&settings, clock)?);
-    let begins = settings.begins.map_or(clock, Clock::pinned);
-    let proofs = Proofs::open(&settings)?;
-    let call_logs = Mutex::new(CallLogs::new(&settings, clock.now()));
-    let shared = Arc::new(Shared {
-        call_logs,
-        settings,
-        clock: Mutex::new(begins),
-        subscriptions: Subscriptions::default(),
-        base,
-        foreign_port,
-        store,
-        throttle: Mutex::default(),
-        attempts: Mutex::default(),
-        tokens: Mutex::default(),
-        proofs,
-        counters: Counters::default(),
-        kept: Kept::default(),
-        watch: Arc::default(),
-    });
-    let router = Router::new().fallback(answer_one).with_state(shared.clone());
+    let (app, watch) = (Arc::default(), Arc::default());
+    let tenant = |settings: Settings| {
+        Ok(Arc::new(Shared {
+            store: Mutex::new(Store::open(&settings, clock)?),
+            proofs: Proofs::open(&settings)?,
+            call_logs: Mutex::new(CallLogs::new(&settings, clock.now())),
+            clock: Mutex::new(settings.begins.map_or(clock, Clock::pinned)),
+            settings,
+            subscriptions: Subscriptions::default(),
+            base: base.clone(),
+            foreign_port,
+            throttle: Mutex::default(),
+            app: Arc::clone(&app),
+            attempts: Mutex::default(),
+            tokens: Mutex::default(),
+            counters: Counters::default(),
+            kept: Kept::default(),
+            watch: Arc::clone(&watch),
+        }))
+    };
+    let tenants = Arc::new(Tenants(settings.of_tenants().map(tenant).collect::<Result<_>>()?));
+    let shared = tenants.0[0].clone();
+    let router = Router::new().fallback(answer_one).with_state(tenants.clone());
     let router = router.into_make_service_with_connect_info::<Handle>();
     let wires = Wires::new(listener, acceptor, shared.watch.clone());
     let server = tokio::spawn(async move {
@@ -149,7 +158,7 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<Simulator> {
             counted.counters.foreign.fetch_add(1, Ordering::Relaxed);
         }
     });
-    Ok(Simulator { shared, server, foreign })
+    Ok(Simulator { shared, tenants, server, foreign })
 }
 
 impl Simulator {
@@ -168,10 +177,28 @@ impl Simulator {
         self.endpoint()
     }
 
-    /// How often it was asked for what.
+    /// How often it was asked for what; of several tenants for what of the first.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let c = &self.shared.counters;
+        self.counts_of(0)
+    }
+
+    /// The ids of all records of a tenant; the first has the number 0.
+    ///
+    /// # Panics
+    /// When there is no such tenant.
+    #[must_use]
+    pub fn ids_of(&self, tenant: usize) -> Vec<String> {
+        lock(&self.tenants.0[tenant].store).ids()
+    }
+
+    /// How often a tenant was asked for what.
+    ///
+    /// # Panics
+    /// When there is no such tenant.
+    #[must_use]
+    pub fn counts_of(&self, tenant: usize) -> Counts {
+        let c = &self.tenants.0[tenant].counters;
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         Counts {
             requests: get(&c.requests),
@@ -220,7 +247,7 @@ impl Simulator {
     /// The ids of all records.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
-        lock(&self.shared.store).ids()
+        self.ids_of(0)
     }
 
     /// What strikes the record `id`.
@@ -248,7 +275,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 async fn answer_one(
-    State(shared): State<Arc<Shared>>,
+    State(tenants): State<Arc<Tenants>>,
     ConnectInfo(connection): ConnectInfo<Handle>,
     method: Method,
     uri: Uri,
@@ -256,6 +283,7 @@ async fn answer_one(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
+    let shared = tenants.of(&uri, &headers);
     let of_token = method == Method::POST && uri.path().ends_with("/oauth2/v2.0/token");
     let of_identity = method == Method::GET && matches!(uri.path(), identity::IMDS | identity::APP_SERVICE);
     if !of_token && !of_identity {
@@ -278,7 +306,7 @@ async fn answer_one(
     } else {
         shared.counters.requests.fetch_add(1, Ordering::Relaxed);
         // Big records are made and compressed beside the threads that serve.
-        let server = shared.clone();
+        let server = Arc::clone(shared);
         let serve = move || server.graph(&method, &uri, version, &headers);
         tokio::task::spawn_blocking(serve).await.unwrap_or_default()
     };
@@ -323,6 +351,19 @@ impl Shared {
         Some(answer::ok(served, headers))
     }
 
+    /// How long a request is to wait, by the limits that it counts against.
+    fn wait(&self, scopes: &[Scope]) -> Option<Duration> {
+        if self.settings.refuses_all {
+            return Some(LONG);
+        }
+        let now = Instant::now();
+        let counted = self.settings.throttle.then(|| {
+            let app = lock(&self.app).count(&[Scope::App(self.settings.app_limit)], now);
+            app.max(lock(&self.throttle).count(scopes, now))
+        });
+        counted.flatten()
+    }
+
     fn graph(&self, method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Response<Body> {
         if method != Method::GET {
             return answer::error(405, "MethodNotAllowed", headers);
@@ -346,9 +387,7 @@ impl Shared {
             || vec![Scope::Tenant, parts.first().map_or(Scope::List, |id| Scope::Record((*id).to_owned()))],
             call_logs::Asked::scopes,
         );
-        if let Some(wait) =
-            self.settings.throttle.then(|| lock(&self.throttle).count(&scopes, Instant::now())).flatten()
-        {
+        if let Some(wait) = self.wait(&scopes) {
             self.counters.throttled.fetch_add(1, Ordering::Relaxed);
             let wait = wait + Duration::from_millis(1);
             return hostile::asks_for(429, &format!("{:.3}", wait.as_secs_f64()), Some(wait), headers);

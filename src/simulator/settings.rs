@@ -1,8 +1,10 @@
 //! What the simulator serves and how.
 
 use super::faults::TokenFault;
+use super::tenants::Trouble;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -51,7 +53,17 @@ pub struct Settings {
     pub withhold_percent: u64,
     /// … and of the others so many twice.
     pub repeat_percent: u64,
-    /// The tenant of the records.
+    /// How many tenants there are, each with records of its own …
+    pub tenants: u32,
+    /// … and what is wrong with some; the first has the number 1.
+    #[serde(skip)]
+    pub troubles: BTreeMap<u32, Trouble>,
+    /// Whether all requests are answered with 429.
+    #[serde(skip)]
+    pub refuses_all: bool,
+    /// Requests of the app in any 20 seconds, in all tenants.
+    pub app_limit: usize,
+    /// The tenant of the records; of several the first, and the next have the next ids.
     pub tenant_id: Uuid,
     /// The client that gets a token.
     pub client_id: Uuid,
@@ -122,6 +134,10 @@ impl Default for Settings {
             later_percent: 0,
             withhold_percent: 0,
             repeat_percent: 0,
+            tenants: 1,
+            troubles: BTreeMap::new(),
+            refuses_all: false,
+            app_limit: 15_000,
             tenant_id: Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111),
             client_id: Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222),
             client_secret: "sample-secret-not-real".to_owned(),

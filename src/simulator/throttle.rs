@@ -15,6 +15,8 @@ const PER_LOG: usize = 50;
 /// What a request counts against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Scope {
+    /// The app in all its tenants, with its limit.
+    App(usize),
     Tenant,
     Record(String),
     List,
@@ -25,6 +27,7 @@ pub(super) enum Scope {
 impl Scope {
     const fn limit(&self) -> usize {
         match self {
+            Self::App(limit) => *limit,
             Self::Tenant => PER_TENANT,
             Self::Record(_) => PER_RECORD,
             Self::List => LIST,

@@ -1,7 +1,7 @@
 //! `check`: config, storage, log, clock, token, permission and list, one step at a time.
 
-use super::{Global, print};
-use crate::config::{self, Config, Endpoint};
+use super::print;
+use crate::config::{Config, Endpoint, Place};
 use crate::dataset::Dataset;
 use crate::dataset::layout::Layout;
 use crate::error::{Class, Error, Result};
@@ -12,15 +12,11 @@ use crate::schema::Catalogue;
 use crate::simulator;
 use chrono::TimeDelta;
 
-/// An id that no record has: whether Graph says 404 or 403 tells the permission.
-const NO_CALL: &str = "00000000-0000-4000-8000-000000000000";
-
 /// Seconds by which Entra ID lets clocks differ.
 const MOST_OFF: u64 = 300;
 
-pub(super) fn check(global: &Global) -> Result<u8> {
-    let file = config::find(global.config.as_deref())?;
-    let config = Config::load(file)?;
+pub(super) fn check(place: &Place) -> Result<u8> {
+    let config = Config::load(place)?;
     step("config", &config.file.as_ref().map_or("environment".to_owned(), |f| f.display().to_string()))?;
     let layout = Layout::new(&config.root, config.modes);
     let dataset = Dataset::open(layout, Catalogue::embedded())?;
@@ -52,8 +48,7 @@ pub(super) fn check(global: &Global) -> Result<u8> {
         let is_dated = clock(&config, &client)?;
         token?;
         step("token", &format!("granted ({})", config.auth_method))?;
-        let id = NO_CALL.parse().map_err(|_| Error::config("The id of the probe is no GUID"))?;
-        let outcome = client.call_record(id).await?;
+        let outcome = client.probe().await?;
         if !is_dated && !clock(&config, &client)? {
             step("clock", "not compared: no answer says the time")?;
         }

@@ -1,10 +1,11 @@
 //! The verbs that work on a dataset alone: `flatten`, `rebuild`, `compact`,
 //! `purge`, `verify` and `status`.
 
+use super::tenants::{each, print_json};
 use super::{Global, print, run_id};
 use crate::cli::{self, Format};
 use crate::clock::Clock;
-use crate::config::{self, Storage};
+use crate::config::{Place, Storage};
 use crate::dataset::commit::{Commit, Kind};
 use crate::dataset::convert;
 use crate::dataset::layout::Layout;
@@ -63,34 +64,37 @@ pub(super) fn flatten(_global: &Global, flags: cli::Flatten) -> Result<u8> {
 }
 
 /// Opens the dataset of the config; the clock it goes by and its threads.
-fn open(global: &Global) -> Result<(Dataset, Clock, usize)> {
-    let storage = storage(global)?;
+fn open(place: &Place) -> Result<(Dataset, Clock, usize)> {
+    let storage = Storage::load(place)?;
     let layout = Layout::new(&storage.root, storage.modes);
     Ok((Dataset::open_existing(layout, Catalogue::embedded())?, storage.clock, storage.threads))
 }
 
-fn storage(global: &Global) -> Result<Storage> {
-    Storage::load(config::find(global.config.as_deref())?.as_deref())
-}
-
-pub(super) fn rebuild(global: &Global) -> Result<u8> {
+pub(super) fn rebuild(place: &Place) -> Result<u8> {
     let begun = Instant::now();
-    let (mut dataset, clock, threads) = open(global)?;
+    let (mut dataset, clock, threads) = open(place)?;
     let kind = if dataset.needs_upgrade() { Kind::Upgrade } else { Kind::Rebuild };
     let commit = dataset::rebuild::rebuild(&mut dataset, kind, &run_id(None), clock.now(), threads)?;
-    answer(Some(&commit), begun)
+    answer(place, Some(&commit), begun)
 }
 
-pub(super) fn compact(global: &Global) -> Result<u8> {
+pub(super) fn compact(place: &Place) -> Result<u8> {
     let begun = Instant::now();
-    let (mut dataset, clock, _) = open(global)?;
+    let (mut dataset, clock, _) = open(place)?;
     let commit = maintain::merge(&mut dataset, maintain::Policy::All, &run_id(None), clock.now())?;
-    answer(commit.as_ref(), begun)
+    answer(place, commit.as_ref(), begun)
 }
 
-pub(super) fn purge(global: &Global, flags: cli::Purge) -> Result<u8> {
+pub(super) fn purge(global: &Global, flags: &cli::Purge) -> Result<u8> {
+    if !flags.calls.is_empty() {
+        global.one("A call that is purged")?;
+    }
+    each(global, Format::Json, |place| purge_one(place, flags))
+}
+
+fn purge_one(place: &Place, flags: &cli::Purge) -> Result<u8> {
     let begun = Instant::now();
-    let (mut dataset, clock, _) = open(global)?;
+    let (mut dataset, clock, _) = open(place)?;
     let what = match flags.before {
         Some(date) => Purge::Before(date),
         None => Purge::Calls(flags.calls.iter().map(ToString::to_string).collect()),
@@ -98,11 +102,11 @@ pub(super) fn purge(global: &Global, flags: cli::Purge) -> Result<u8> {
     let commit = dataset::purge::purge(&mut dataset, &what, &run_id(None), clock.now())?;
     let calls = commit.as_ref().map_or(0, |c| c.superseded.len());
     tracing::info!(calls, "purged");
-    answer(commit.as_ref(), begun)
+    answer(place, commit.as_ref(), begun)
 }
 
-fn answer(commit: Option<&Commit>, begun: Instant) -> Result<u8> {
-    let mut summary = Summary { status: "done".to_owned(), ..Summary::default() };
+fn answer(place: &Place, commit: Option<&Commit>, begun: Instant) -> Result<u8> {
+    let mut summary = Summary { tenant: place.tenant.clone(), status: "done".to_owned(), ..Summary::default() };
     if let Some(commit) = commit {
         summary.run_id.clone_from(&commit.run_id);
         summary.add(commit);
@@ -112,24 +116,24 @@ fn answer(commit: Option<&Commit>, begun: Instant) -> Result<u8> {
     print(&summary.line())
 }
 
-pub(super) fn verify(global: &Global, format: Format) -> Result<u8> {
-    let (dataset, _, threads) = open(global)?;
+pub(super) fn verify(place: &Place, format: Format) -> Result<u8> {
+    let (dataset, _, threads) = open(place)?;
     let verified = verify::verify(&dataset, threads)?;
     match format {
         Format::Text => print(&verified.text())?,
-        Format::Json => print(&serde_json::to_string(&verified).unwrap_or_default())?,
+        Format::Json => print_json(place, &verified)?,
     };
     Ok(if verified.fault_count > 0 { ATTENTION } else { 0 })
 }
 
-pub(super) fn status(global: &Global, flags: &cli::Status) -> Result<u8> {
-    let storage = storage(global)?;
+pub(super) fn status(place: &Place, flags: &cli::Status) -> Result<u8> {
+    let storage = Storage::load(place)?;
     let expiring = flags.expiring.map(TimeDelta::from_std).transpose();
     let expiring = expiring.map_err(|_| Error::usage("--expiring is too long a time"))?;
     let status = status::status(&Layout::new(&storage.root, storage.modes), storage.clock.now(), expiring)?;
     match flags.format {
         Format::Text => print(&status.text())?,
-        Format::Json => print(&serde_json::to_string(&status).unwrap_or_default())?,
+        Format::Json => print_json(place, &status)?,
     };
     Ok(if status.expiring.as_ref().is_some_and(|ids| !ids.is_empty()) { ATTENTION } else { 0 })
 }

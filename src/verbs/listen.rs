@@ -8,10 +8,13 @@ use crate::listen::Listener;
 use crate::shutdown::Shutdown;
 
 pub(super) fn listen(global: &Global) -> Result<u8> {
-    let file = config::find(global.config.as_deref())?;
+    let whole = config::whole(global.config.as_deref())?;
+    let tenants: Vec<_> = global.places()?.into_iter().filter(|place| place.tenant.is_some()).collect();
     // Graph asks the receiver before it makes a subscription: this process may be the first.
-    subscribe::make_client_state(file.as_deref())?;
-    let (settings, source) = config::listen(file.as_deref())?;
+    for place in if tenants.is_empty() { std::slice::from_ref(&whole) } else { &tenants } {
+        subscribe::make_client_state(place)?;
+    }
+    let (settings, source) = config::listen(&whole, &tenants)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

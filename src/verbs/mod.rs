@@ -5,13 +5,13 @@ mod check;
 mod datasets;
 mod init;
 mod listen;
-mod logs;
 mod quarantine;
 mod runs;
 mod simulate;
 mod subscribe;
+mod tenants;
 
-use crate::cli::{Cli, SchemaFormat, Verb};
+use crate::cli::{Cli, Format, SchemaFormat, Shard, Verb};
 use crate::error::{Class, Error, Result};
 use crate::printable;
 use crate::schema::{Catalogue, documentation, sql};
@@ -22,6 +22,8 @@ use std::path::PathBuf;
 /// What every verb may need of the command line.
 struct Global {
     config: Option<PathBuf>,
+    tenants: Vec<String>,
+    shard: Option<Shard>,
     progress: crate::progress::Mode,
 }
 
@@ -30,19 +32,20 @@ struct Global {
 /// # Errors
 /// What ended it.
 pub fn execute(cli: Cli) -> Result<u8> {
-    let global = Global { config: cli.config, progress: cli.progress };
+    let global = Global { config: cli.config, tenants: cli.tenants, shard: cli.shard, progress: cli.progress };
     match cli.verb {
         Verb::Run(run) => runs::run(&global, run),
         Verb::Reconcile(reconcile) => runs::reconcile(&global, reconcile),
         Verb::Backfill(backfill) => runs::backfill(&global, backfill),
-        Verb::Subscribe(what) => subscribe::execute(&global, what),
-        Verb::Logs(flags) => logs::logs(&global, flags),
+        Verb::Subscribe(what) => subscribe::execute(&global, &what),
+        Verb::Logs(flags) => runs::logs(&global, flags),
         Verb::Flatten(flatten) => datasets::flatten(&global, flatten),
-        Verb::Rebuild => datasets::rebuild(&global),
-        Verb::Compact => datasets::compact(&global),
-        Verb::Purge(purge) => datasets::purge(&global, purge),
-        Verb::Verify(answer) => datasets::verify(&global, answer.format),
-        Verb::Status(flags) => datasets::status(&global, &flags),
+        // Their answers are JSON and name the tenant.
+        Verb::Rebuild => tenants::each(&global, Format::Json, datasets::rebuild),
+        Verb::Compact => tenants::each(&global, Format::Json, datasets::compact),
+        Verb::Purge(purge) => datasets::purge(&global, &purge),
+        Verb::Verify(answer) => tenants::each(&global, answer.format, |place| datasets::verify(place, answer.format)),
+        Verb::Status(flags) => tenants::each(&global, flags.format, |place| datasets::status(place, &flags)),
         Verb::Quarantine(what) => quarantine::execute(&global, what),
         Verb::Schema(schema) => {
             let catalogue = Catalogue::embedded();
@@ -54,7 +57,7 @@ pub fn execute(cli: Cli) -> Result<u8> {
             })
         }
         Verb::Init(init) => init::init(&init.file),
-        Verb::Check => check::check(&global),
+        Verb::Check => tenants::each(&global, Format::Text, check::check),
         Verb::Listen => listen::listen(&global),
         Verb::Simulate(simulate) => simulate::simulate(simulate),
         Verb::Completions { shell } => {
@@ -65,12 +68,12 @@ pub fn execute(cli: Cli) -> Result<u8> {
     }
 }
 
-/// The root that the SQL views read: the config's, if there is one.
+/// The root that the SQL views read: the config's, if there is one and it is one.
 fn schema_root(global: &Global) -> String {
-    crate::config::find(global.config.as_deref())
+    global
+        .one("A view")
         .ok()
-        .flatten()
-        .and_then(|file| crate::config::Storage::load(Some(&file)).ok())
+        .and_then(|place| crate::config::Storage::load(&place).ok())
         .map_or_else(|| "out".to_owned(), |storage| storage.root.display().to_string())
 }
 

@@ -1,9 +1,10 @@
 //! `quarantine list` and `quarantine retry`.
 
+use super::tenants::{each, print_json};
 use super::{Global, print, run_id, runs};
 use crate::call_id::CallId;
 use crate::cli::{self, Format};
-use crate::config::{self, Config, Storage};
+use crate::config::{Config, Place, Storage};
 use crate::dataset::layout::Layout;
 use crate::dataset::{Dataset, release};
 use crate::error::{Error, Result};
@@ -18,8 +19,13 @@ use std::fmt::Write;
 
 pub(super) fn execute(global: &Global, what: cli::Quarantine) -> Result<u8> {
     match what {
-        cli::Quarantine::List(answer) => list(global, answer.format),
-        cli::Quarantine::Retry { items } => retry(global, &items),
+        cli::Quarantine::List(answer) => each(global, answer.format, |place| list(place, answer.format)),
+        cli::Quarantine::Retry { items } => {
+            if !items.is_empty() {
+                global.one("An item that is named")?;
+            }
+            each(global, Format::Json, |place| retry(global, place, &items))
+        }
     }
 }
 
@@ -40,8 +46,8 @@ fn items(layout: &Layout) -> Result<Vec<Item>> {
     Ok(quarantine::read(&layout.quarantine())?.into_iter().flat_map(|(_, items)| items).collect())
 }
 
-fn list(global: &Global, format: Format) -> Result<u8> {
-    let storage = Storage::load(config::find(global.config.as_deref())?.as_deref())?;
+fn list(place: &Place, format: Format) -> Result<u8> {
+    let storage = Storage::load(place)?;
     let layout = Layout::new(&storage.root, storage.modes);
     let listed: Vec<Listed> = items(&layout)?
         .into_iter()
@@ -57,7 +63,7 @@ fn list(global: &Global, format: Format) -> Result<u8> {
         })
         .collect();
     if format == Format::Json {
-        return print(&serde_json::to_string(&listed).unwrap_or_default());
+        return print_json(place, &listed);
     }
     let mut text = String::new();
     for item in &listed {
@@ -76,8 +82,8 @@ fn list(global: &Global, format: Format) -> Result<u8> {
 /// Tries items again: notifications are read again by the present config,
 /// refused records are flattened again, other ids are asked for again. What is
 /// settled then leaves the quarantine.
-fn retry(global: &Global, wanted: &[String]) -> Result<u8> {
-    let config = Config::load(config::find(global.config.as_deref())?)?;
+fn retry(global: &Global, place: &Place, wanted: &[String]) -> Result<u8> {
+    let config = Config::load(place)?;
     let layout = Layout::new(&config.root, config.modes);
     let chosen: Vec<Item> =
         items(&layout)?.into_iter().filter(|item| wanted.is_empty() || wanted.contains(&item.item)).collect();
@@ -123,5 +129,5 @@ fn retry(global: &Global, wanted: &[String]) -> Result<u8> {
         let mut dataset = Dataset::open_existing(layout, Catalogue::embedded())?;
         release::release(&mut dataset, &settled, &run_id, config.clock().now())?;
     }
-    runs::tell(&ended, None)
+    runs::tell(&ended)
 }

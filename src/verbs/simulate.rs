@@ -5,7 +5,7 @@ use crate::cli;
 use crate::clock::Clock;
 use crate::error::{Class, Error, Result};
 use crate::shutdown::Shutdown;
-use crate::simulator::{self, Settings, Tls};
+use crate::simulator::{self, Settings, Simulator, Tls};
 
 pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
     let defaults = Settings::default();
@@ -27,6 +27,9 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         tls: flags.tls_cert.zip(flags.tls_key).map(|(certificate, key)| Tls { certificate, key }),
         certificate: flags.certificate,
         federated_issuer: flags.federated_issuer,
+        tenants: flags.tenants_of_app,
+        troubles: flags.tenant_trouble.into_iter().collect(),
+        app_limit: flags.app_limit.unwrap_or(defaults.app_limit),
         max_sessions: flags.max_sessions.unwrap_or(defaults.max_sessions),
         ..defaults
     };
@@ -42,22 +45,21 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
     runtime.block_on(async {
         let mut shutdown = Shutdown::listen();
         let simulator = simulator::start(settings.clone(), clock).await?;
-        let ids = simulator.ids();
+        let tenants: Vec<Vec<String>> =
+            (0..settings.tenants.max(1)).map(|tenant| simulator.ids_of(tenant as usize)).collect();
         if let Some(path) = &flags.log {
-            let ids = ids.iter().map(String::as_str);
-            let written = simulator::write_notification_log(&settings, ids, path)?;
+            let mut written = 0;
+            for (tenant, ids) in (0..).zip(&tenants) {
+                let settings = Settings { tenant_id: settings.id_of_tenant(tenant), ..settings.clone() };
+                written += simulator::write_notification_log(&settings, ids.iter().map(String::as_str), path)?;
+            }
             tracing::info!(notifications = written, file = %path.display(), "wrote the notification log");
         }
+        let records: usize = tenants.iter().map(Vec::len).sum();
+        let log = flags.log.as_deref().unwrap_or(std::path::Path::new("events.jsonl"));
         print(&format!(
-            "# {} records; stop with Ctrl-C. A config for them:\n[source]\nnotifications = [\"{}\"]\nclient_state = \"{}\"\n\n[graph]\nendpoint = \"{}\"\n\n[graph.auth]\nauthority = \"{}\"\ntenant_id = \"{}\"\nclient_id = \"{}\"\n{}\n\n[output]\nroot = \"out\"",
-            ids.len(),
-            flags.log.as_deref().unwrap_or(std::path::Path::new("events.jsonl")).display(),
-            settings.client_state,
-            simulator.endpoint().as_str().trim_end_matches('/'),
-            simulator.authority().as_str().trim_end_matches('/'),
-            settings.tenant_id,
-            settings.client_id,
-            credential(&settings),
+            "# {records} records; stop with Ctrl-C. A config for them:\n{}",
+            config(&settings, &simulator, log)
         ))?;
         shutdown.requested().await;
         let counts = simulator.counts();
@@ -70,6 +72,29 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         );
         Ok(shutdown.exit_code().unwrap_or(0))
     })
+}
+
+/// A config with which the simulator's records are fetched.
+fn config(settings: &Settings, simulator: &Simulator, log: &std::path::Path) -> String {
+    let several = settings.tenants > 1;
+    let mut lines = vec![
+        "[source]".to_owned(),
+        format!("notifications = [\"{}\"]", log.display()),
+        format!("client_state = \"{}\"\n", settings.client_state),
+        "[graph]".to_owned(),
+        format!("endpoint = \"{}\"\n", simulator.endpoint().as_str().trim_end_matches('/')),
+        "[graph.auth]".to_owned(),
+        format!("authority = \"{}\"", simulator.authority().as_str().trim_end_matches('/')),
+    ];
+    let id = |tenant| format!("tenant_id = \"{}\"", settings.id_of_tenant(tenant));
+    lines.extend((!several).then(|| id(0)));
+    lines.push(format!("client_id = \"{}\"", settings.client_id));
+    lines.push(format!("{}\n", credential(settings)));
+    lines.push("[output]\nroot = \"out\"".to_owned());
+    for tenant in (0..settings.tenants).filter(|_| several) {
+        lines.push(format!("\n[[tenant]]\nname = \"tenant-{:03}\"\ngraph.auth.{}", tenant + 1, id(tenant)));
+    }
+    lines.join("\n")
 }
 
 /// The lines of a config with what the simulator takes for a credential.

@@ -1,23 +1,33 @@
 //! `subscribe`: the subscription through which Graph announces call records.
 
+use super::tenants::{each, print_json};
 use super::{Global, print};
 use crate::cli;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Place};
 use crate::error::{Class, Error, Result};
 use crate::files::{self, PRIVATE};
 use crate::graph::Subscription;
 use crate::pipeline;
 use crate::printable;
 use crate::subscribe::{self, How, Made};
-use std::path::Path;
 use uuid::Uuid;
 
-pub(super) fn execute(global: &Global, what: cli::Subscribe) -> Result<u8> {
-    let file = config::find(global.config.as_deref())?;
-    if matches!(what, cli::Subscribe::Ensure { .. }) {
-        make_client_state(file.as_deref())?;
+pub(super) fn execute(global: &Global, what: &cli::Subscribe) -> Result<u8> {
+    let format = match what {
+        cli::Subscribe::List(answer) => answer.format,
+        _ => cli::Format::Text,
+    };
+    if matches!(what, cli::Subscribe::Delete { .. }) {
+        global.one("A subscription that is named")?;
     }
-    let config = Config::load(file)?;
+    each(global, format, |place| of_one(place, what))
+}
+
+fn of_one(place: &Place, what: &cli::Subscribe) -> Result<u8> {
+    if matches!(what, cli::Subscribe::Ensure { .. }) {
+        make_client_state(place)?;
+    }
+    let config = Config::load(place)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -34,7 +44,7 @@ pub(super) fn execute(global: &Global, what: cli::Subscribe) -> Result<u8> {
                     return Err(Error::config("The configuration lacks [source] client_state_file")
                         .hint("name a file there: it is made, with a random state, if there is none"));
                 };
-                let how = if replace { How::Replace } else { How::Renew };
+                let how = if *replace { How::Replace } else { How::Renew };
                 files::create_directory(&config.root, config.modes)?;
                 let made = Made::at(&config.root);
                 let (deed, subscription) =
@@ -44,14 +54,14 @@ pub(super) fn execute(global: &Global, what: cli::Subscribe) -> Result<u8> {
             cli::Subscribe::List(answer) => {
                 let found = client.subscriptions().await?;
                 match answer.format {
-                    cli::Format::Json => print(&serde_json::to_string(&found).unwrap_or_default()),
+                    cli::Format::Json => print_json(place, &found),
                     cli::Format::Text if found.is_empty() => print("the app has no subscription to call records"),
                     cli::Format::Text => print(&found.iter().map(line).collect::<Vec<_>>().join("\n")),
                 }
             }
             cli::Subscribe::Delete { id } => {
-                if client.unsubscribe(&id).await? {
-                    return print(&format!("deleted   {}", printable::field(&id)));
+                if client.unsubscribe(id).await? {
+                    return print(&format!("deleted   {}", printable::field(id)));
                 }
                 Err(Error::usage("There is no such subscription")
                     .hint("`callrec subscribe list` shows those there are"))
@@ -64,8 +74,8 @@ pub(super) fn execute(global: &Global, what: cli::Subscribe) -> Result<u8> {
 ///
 /// # Errors
 /// By class configuration or I/O.
-pub(super) fn make_client_state(file: Option<&Path>) -> Result<()> {
-    let Some(path) = config::missing_client_state(file)? else { return Ok(()) };
+pub(super) fn make_client_state(place: &Place) -> Result<()> {
+    let Some(path) = config::missing_client_state(place)? else { return Ok(()) };
     // Two random GUIDs: 244 bits.
     let state = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     files::write_named(&path, state.as_bytes(), PRIVATE)?;

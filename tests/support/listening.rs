@@ -192,6 +192,7 @@ impl Reader {
         let settings = notifications::Settings {
             patterns: vec![directory.join("notifications/*.jsonl*")],
             client_state: Some(STATE.into()),
+            other_client_states: Vec::new(),
             tenant_id: None,
             max_line_bytes: 8 << 20,
         };

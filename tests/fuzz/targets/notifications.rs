@@ -19,6 +19,7 @@ pub fn check(data: &[u8]) {
         let settings = Settings {
             patterns: vec![path.clone()],
             client_state: Some("state".into()),
+            other_client_states: Vec::new(),
             tenant_id: None,
             max_line_bytes: 4096,
         };
