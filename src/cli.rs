@@ -149,6 +149,9 @@ pub struct Fetching {
     /// Ask for this URL after a run that ends with 0; after any, where it holds {exit_code}
     #[arg(long, value_name = "URL", env = "CALLREC_PING_URL", hide_env_values = true)]
     pub ping_url: Option<String>,
+    /// Post emergency calls of the telephony logs to this URL as they are exported
+    #[arg(long, value_name = "URL", env = "CALLREC_ALERT_URL", hide_env_values = true)]
+    pub alert_url: Option<String>,
 }
 
 /// Flags of `reconcile`.
@@ -209,6 +212,9 @@ pub struct Logs {
     /// Begin no request after this time, such as 45m
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     pub max_runtime: Option<Duration>,
+    /// Post emergency calls to this URL as they are exported
+    #[arg(long, value_name = "URL", env = "CALLREC_ALERT_URL", hide_env_values = true)]
+    pub alert_url: Option<String>,
 }
 
 /// Flags of `flatten`.

@@ -55,6 +55,14 @@ pub fn text(summary: &Summary, now: DateTime<Utc>) -> String {
     gauge("notifications_skipped", "Items of the log that were not taken.", &skipped);
     let drift: u64 = summary.schema_drift.values().sum();
     gauge("schema_drift", "Members that no column holds, and values that fit none.", &one(count(drift)));
+    for (name, help, value) in [
+        ("alerts_sent", "Emergency calls that the receiver of alerts was told of.", summary.alerts_sent),
+        ("alerts_pending", "Emergency calls that it is still to be told of.", summary.alerts_pending),
+    ] {
+        if let Some(value) = value {
+            gauge(name, help, &one(count(value)));
+        }
+    }
     if let Some(report) = &summary.reconciled {
         gauge("listed", "Records that Graph lists.", &one(count(report.listed)));
         gauge("missed", "Calls of which no notification was read.", &one(count(report.missed)));

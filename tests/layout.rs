@@ -45,6 +45,7 @@ const ALLOWED: &[(&str, Imports)] = &[
     ("logging", Only(&["cli"])),
     ("fetch", Only(&["graph", "shutdown"])),
     ("reconcile", Only(&["worklist", "graph", "dataset", "shutdown"])),
+    ("alerts", Only(&["graph", "call_logs", "dataset", "shutdown"])),
     ("summary", AllAbove),
     ("metrics", Only(&["summary"])),
     ("ping", Only(&["graph"])),

@@ -1,6 +1,7 @@
 //! The verbs that fetch: `run`, `reconcile`, `backfill`.
 
 use super::{Global, print, run_id};
+use crate::alerts::Receiver;
 use crate::cli;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
@@ -11,6 +12,7 @@ use crate::ping;
 use crate::printable;
 use crate::reconcile::{self, Request};
 use crate::run::{self, Ended, Options};
+use crate::schema::{Catalogue, Table};
 use crate::worklist::Origin;
 use chrono::TimeDelta;
 use std::path::Path;
@@ -69,6 +71,7 @@ fn execute(global: &Global, config: &Config, options: Options, flags: cli::Fetch
         dry_run: flags.dry_run,
         max_runtime: flags.max_runtime,
         run_id: run_id(flags.run_id),
+        alerts: receiver(config, flags.alert_url.as_deref())?,
         progress: global.progress,
         ..options
     };
@@ -87,6 +90,20 @@ fn execute(global: &Global, config: &Config, options: Options, flags: cli::Fetch
         ping::url(given, code)?.as_ref().map(ping::ping);
     }
     code
+}
+
+/// Who is told of emergency calls.
+///
+/// # Errors
+/// By class usage, if the address is none that is taken.
+pub(super) fn receiver(config: &Config, given: Option<&str>) -> Result<Option<Receiver>> {
+    let receiver = given.map(Receiver::at).transpose()?;
+    let logs = &Catalogue::embedded().logs;
+    let tells = |table: &&Table| config.logs.tables.contains(&table.name) && table.column("is_emergency").is_some();
+    if receiver.is_some() && logs.iter().find(tells).is_none() {
+        tracing::warn!("no emergency call will be found for --alert-url: [logs] tables names no log that tells of any");
+    }
+    Ok(receiver)
 }
 
 /// Says what ended the run, and prints its summary or plan.
