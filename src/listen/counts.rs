@@ -14,6 +14,8 @@ pub(super) struct Counts {
     pub(super) bytes: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) write_failures: AtomicU64,
+    /// Changed files of certificate and key that could not be used.
+    pub(super) certificate_failures: AtomicU64,
     pub(super) evicted: AtomicU64,
     pub(super) connections: AtomicU64,
     /// Unix seconds; 0 before the first.
@@ -67,6 +69,12 @@ impl Counts {
             ("written_bytes_total", "counter", "Bytes that were written.", get(&self.bytes)),
             ("fsyncs_total", "counter", "Syncs of files and directories.", get(&self.syncs)),
             ("write_failures_total", "counter", "Writes that failed.", get(&self.write_failures)),
+            (
+                "certificate_failures_total",
+                "counter",
+                "Changed certificates that could not be used.",
+                get(&self.certificate_failures),
+            ),
             ("evicted_total", "counter", "Connections that were closed for newer ones.", get(&self.evicted)),
             ("connections", "gauge", "Connections that are open.", get(&self.connections)),
             (
