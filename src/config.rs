@@ -251,7 +251,6 @@ impl Config {
         let raw = load(file.as_deref())?;
         let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
         let storage = storage(&raw, &base)?;
-        let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let simulated = raw.graph.endpoint.as_deref() == Some(SIMULATOR);
         let auth = &raw.graph.auth;
         // What Azure's own tools read fills the gaps of a config, but never
@@ -344,6 +343,26 @@ pub fn listen(file: Option<&Path>) -> Result<(listen::Settings, notifications::S
     let settings = raw.listen.resolved(base);
     settings.check(&source)?;
     Ok((settings, source))
+}
+
+/// Whether a listener is to renew the subscription: `[subscription]` says where Graph
+/// sends to, `[graph.auth]` or a variable how to authenticate, and `[listen] renew`
+/// does not forbid it.
+///
+/// # Errors
+/// By class configuration, naming the key.
+pub fn renews(file: Option<&Path>) -> Result<bool> {
+    let raw = load(file)?;
+    let simulated = raw.graph.endpoint.as_deref() == Some(SIMULATOR);
+    Ok(raw.listen.renew
+        && raw.subscription.notification_url.is_some()
+        && !simulated
+        && raw.graph.auth.names_a_way(&Environment::new(&environment)))
+}
+
+/// A variable that is not empty.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn source(raw: &Source, tenant_id: Option<Uuid>, base: &Path) -> Result<notifications::Settings> {

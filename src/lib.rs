@@ -44,6 +44,7 @@ pub mod quarantine;
 pub mod raw;
 pub mod reconcile;
 pub mod redact;
+pub mod renewal;
 pub mod run;
 pub mod schema;
 pub mod shutdown;

@@ -52,6 +52,7 @@ const ALLOWED: &[(&str, Imports)] = &[
     ("verify", AllAbove),
     ("status", AllAbove),
     ("pipeline", AllAbove),
+    ("renewal", Only(&["graph", "subscribe", "listen", "config", "pipeline"])),
     ("log_run", AllAbove),
     ("run", AllAbove),
     ("verbs", AllAbove),

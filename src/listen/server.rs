@@ -5,6 +5,7 @@ use super::counts::Counts;
 use super::files::LogFiles;
 use super::settings::{Settings, time};
 use super::slots::{Slot, Slots};
+use super::subscription::Subscription;
 use super::tls::{self, Served};
 use super::writer::Writer;
 use crate::clock::Clock;
@@ -40,6 +41,7 @@ pub struct Listener {
     notifications: Door,
     metrics: Option<Door>,
     certificate: Option<tls::Files>,
+    subscription: Subscription,
     thread: JoinHandle<()>,
     stop_time: Duration,
 }
@@ -74,12 +76,14 @@ impl Listener {
         };
         let log = LogFiles::open(&settings.directory, settings.rotate_bytes)?;
         let (writer, thread) = Writer::start(log, counts.clone(), clock)?;
+        let subscription = Subscription { counts: counts.clone(), asked: Arc::default() };
         let shared = Arc::new(Shared {
             source,
             max_body_bytes: settings.max_body_bytes,
             body_time: time(settings.body_seconds),
             answer_time: time(settings.answer_seconds),
             counts: counts.clone(),
+            asked: subscription.asked.clone(),
             writer,
         });
         let (health, metrics) = (answers::health(&counts), answers::metrics(&counts));
@@ -102,7 +106,13 @@ impl Listener {
         let router = TowerToHyperService::new(router);
         let served = certificate.as_ref().map(tls::Files::served);
         let notifications = Door { listener, served, router, slots, header_time };
-        Ok(Self { notifications, metrics, certificate, thread, stop_time: time(settings.stop_seconds) })
+        Ok(Self { notifications, metrics, certificate, subscription, thread, stop_time: time(settings.stop_seconds) })
+    }
+
+    /// For whoever renews the subscription.
+    #[must_use]
+    pub fn subscription(&self) -> Subscription {
+        self.subscription.clone()
     }
 
     /// Where notifications are taken.

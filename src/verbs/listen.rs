@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::error::{Class, Error, Result};
 use crate::listen::Listener;
+use crate::renewal::Renewal;
 use crate::shutdown::Shutdown;
 
 pub(super) fn listen(global: &Global) -> Result<u8> {
@@ -12,6 +13,7 @@ pub(super) fn listen(global: &Global) -> Result<u8> {
     // Graph asks the receiver before it makes a subscription: this process may be the first.
     subscribe::make_client_state(file.as_deref())?;
     let (settings, source) = config::listen(file.as_deref())?;
+    let renewal = Renewal::configured(file, Clock::system())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -24,7 +26,13 @@ pub(super) fn listen(global: &Global) -> Result<u8> {
         }
         let (address, scheme) = (listener.address()?, if settings.tls_key.is_some() { "https" } else { "http" });
         tracing::info!(%address, scheme, directory = %settings.directory.display(), "taking notifications");
-        listener.serve(async { shutdown.requested().await }).await?;
+        // Now, for Graph may ask this receiver before it makes a subscription anew.
+        let renewing = renewal.map(|renewal| tokio::spawn(renewal.run(listener.subscription())));
+        let served = listener.serve(async { shutdown.requested().await }).await;
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
+        served?;
         tracing::info!("all that was answered with 202 is in the log");
         Ok(shutdown.exit_code().unwrap_or(0))
     })
