@@ -186,6 +186,9 @@ pub struct Fetching {
     /// Ask for this URL after a run that ends with 0; after any, where it holds {exit_code}
     #[arg(long, value_name = "URL", env = "CALLREC_PING_URL", hide_env_values = true)]
     pub ping_url: Option<String>,
+    /// Post emergency calls of the telephony logs to this URL as they are exported
+    #[arg(long, value_name = "URL", env = "CALLREC_ALERT_URL", hide_env_values = true)]
+    pub alert_url: Option<String>,
 }
 
 /// Flags of `reconcile`.
@@ -249,6 +252,9 @@ pub struct Logs {
     /// So many tenants at a time
     #[arg(long, value_name = "N", default_value_t = AT_ONCE)]
     pub tenants_at_once: NonZeroUsize,
+    /// Post emergency calls to this URL as they are exported
+    #[arg(long, value_name = "URL", env = "CALLREC_ALERT_URL", hide_env_values = true)]
+    pub alert_url: Option<String>,
 }
 
 /// Flags of `flatten`.

@@ -233,7 +233,6 @@ impl Config {
         let raw: File = place.extract()?;
         let base = place.base().to_owned();
         let storage = storage(&raw, &base)?;
-        let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let simulated = raw.graph.endpoint.as_deref() == Some(SIMULATOR);
         let auth = &raw.graph.auth;
         // What Azure's own tools read fills the gaps of a config, but never
@@ -347,6 +346,26 @@ pub fn listen(whole: &Place, tenants: &[Place]) -> Result<(listen::Settings, not
     let settings = raw.listen.resolved(whole.base());
     settings.check(&source)?;
     Ok((settings, source))
+}
+
+/// Whether a listener is to renew the subscription: `[subscription]` says where Graph
+/// sends to, `[graph.auth]` or a variable how to authenticate, and `[listen] renew`
+/// does not forbid it.
+///
+/// # Errors
+/// By class configuration, naming the key.
+pub fn renews(place: &Place) -> Result<bool> {
+    let raw: File = place.extract()?;
+    let simulated = raw.graph.endpoint.as_deref() == Some(SIMULATOR);
+    Ok(raw.listen.renew
+        && raw.subscription.notification_url.is_some()
+        && !simulated
+        && raw.graph.auth.names_a_way(&Environment::new(&environment)))
+}
+
+/// A variable that is not empty.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn source(raw: &Source, tenant_id: Option<Uuid>, base: &Path) -> Result<notifications::Settings> {

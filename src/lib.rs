@@ -16,6 +16,7 @@
 //! [`schema`] is the single description of the tables that `flatten` and
 //! `dataset` work from; [`run`] and [`pipeline`] know every stage.
 
+pub mod alerts;
 mod arrow;
 pub mod call_id;
 pub mod call_logs;
@@ -43,6 +44,7 @@ pub mod quarantine;
 pub mod raw;
 pub mod reconcile;
 pub mod redact;
+pub mod renewal;
 pub mod run;
 pub mod schema;
 pub mod shutdown;

@@ -32,6 +32,8 @@ pub struct Collection<'a> {
     pub deadline: Option<Instant>,
     /// The dates that are asked for, both included; by default what is due.
     pub dates: Option<(NaiveDate, NaiveDate)>,
+    /// Whether new emergency calls are kept to be told of.
+    pub alerts: bool,
 }
 
 /// How it ended.
@@ -133,7 +135,7 @@ impl Collection<'_> {
         let emergency = Emergency::new(&self.config.logs.emergency_numbers);
         let tenant_id = self.config.tenant_id.map(|id| id.to_string());
         let (commit, counts) =
-            call_logs::commit(dataset, collected, &emergency, self.run_id, self.clock.now(), tenant_id)?;
+            call_logs::commit(dataset, collected, &emergency, self.run_id, self.clock.now(), tenant_id, self.alerts)?;
         match commit {
             Some(commit) => summary.add(&commit),
             None => summary.add_logs(&counts),

@@ -69,6 +69,15 @@ pub fn text(summaries: &[Summary], now: DateTime<Utc>) -> String {
     gauge("schema_drift", "Members that no column holds, and values that fit none.", &|s| {
         one(count(s.schema_drift.values().sum()))
     });
+    let alerts: [(&str, &str, fn(&Summary) -> Option<u64>); 2] = [
+        ("alerts_sent", "Emergency calls that the receiver of alerts was told of.", |s| s.alerts_sent),
+        ("alerts_pending", "Emergency calls that it is still to be told of.", |s| s.alerts_pending),
+    ];
+    for (name, help, of) in alerts {
+        if summaries.iter().any(|summary| of(summary).is_some()) {
+            gauge(name, help, &|s| of(s).map_or_else(Vec::new, |calls| one(count(calls))));
+        }
+    }
     gauge("tenants", "Tenants of the run, by how they ended.", &|s| {
         s.tenants.as_ref().map_or_else(Vec::new, |tenants| each("status", &tenants.by_status))
     });

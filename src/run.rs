@@ -1,5 +1,10 @@
 //! The scheduled job: collect, fetch, flatten, publish.
 
+mod plan;
+
+pub use plan::Plan;
+
+use crate::alerts::{self, Receiver, Told};
 use crate::call_id::CallId;
 use crate::clock::Clock;
 use crate::config::{Config, Endpoint};
@@ -45,42 +50,10 @@ pub struct Options {
     pub max_runtime: Option<Duration>,
     /// The id of the run.
     pub run_id: String,
+    /// Who is told of emergency calls.
+    pub alerts: Option<Receiver>,
     /// Whether a bar is drawn.
     pub progress: crate::progress::Mode,
-}
-
-/// What a dry run found.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct Plan {
-    /// The tenant, where the config has several.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    /// How many tenants, in a sum.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenants: Option<u64>,
-    /// Ids that are due.
-    pub ids_due: u64,
-    /// Ids that are pending, due or not.
-    pub pending: u64,
-    /// Requests at least: two per id.
-    pub requests_at_least: u64,
-    /// Seconds at least, at the published rate.
-    pub seconds_at_least: f64,
-    /// What Graph listed and the tables did not have.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reconciled: Option<reconcile::Report>,
-}
-
-impl Plan {
-    /// Adds the plan of a tenant.
-    pub fn join(&mut self, other: &Self) {
-        self.tenants = Some(self.tenants.unwrap_or(0) + 1);
-        self.ids_due += other.ids_due;
-        self.pending += other.pending;
-        self.requests_at_least += other.requests_at_least;
-        // Each tenant has a rate of its own.
-        self.seconds_at_least = self.seconds_at_least.max(other.seconds_at_least);
-    }
 }
 
 /// How a run ended.
@@ -104,9 +77,8 @@ pub fn run(config: &Config, options: &Options) -> Ended {
 
 /// Collects the telephony logs of some days, the first and the last included, and
 /// nothing else.
-pub fn logs(config: &Config, dates: (NaiveDate, NaiveDate), run_id: String, max_runtime: Option<Duration>) -> Ended {
-    let options = Options { run_id, max_runtime, ..Options::default() };
-    end(config, &options, |run, begun| run.only_logs(begun, dates))
+pub fn logs(config: &Config, dates: (NaiveDate, NaiveDate), options: &Options) -> Ended {
+    end(config, options, |run, begun| run.only_logs(begun, dates))
 }
 
 fn end(config: &Config, options: &Options, work: impl FnOnce(&mut Run<'_>, Instant) -> Result<()>) -> Ended {
@@ -124,6 +96,13 @@ fn end(config: &Config, options: &Options, work: impl FnOnce(&mut Run<'_>, Insta
         signal: None,
     };
     let error = work(&mut run, begun).err();
+    let waits = options.alerts.is_some() && run.summary.alerts_pending.is_some_and(|calls| calls > 0);
+    if waits {
+        tracing::error!(
+            calls = run.summary.alerts_pending,
+            "the receiver of --alert-url was not told of these emergency calls: the next run tries again"
+        );
+    }
     let Run { mut summary, has_gap, unfinished, signal, plan, named_pending, .. } = run;
     // If several apply, the first of 130/143, 78, 77, 74, 75, 3 counts.
     let class = error.as_ref().map(Error::class);
@@ -132,7 +111,7 @@ fn end(config: &Config, options: &Options, work: impl FnOnce(&mut Run<'_>, Insta
         (None, Some(class)) if class != Class::Temporary => (class.exit_code(), "failed"),
         (None, Some(_)) => (75, "temporary"),
         (None, None) if unfinished => (75, "temporary"),
-        (None, None) if has_gap || summary.quarantined > 0 => (3, "attention"),
+        (None, None) if has_gap || waits || summary.quarantined > 0 => (3, "attention"),
         (None, None) => (0, "done"),
     };
     summary.exit_code = code;
@@ -159,6 +138,9 @@ impl Run<'_> {
     fn all(&mut self, begun: Instant) -> Result<()> {
         let (runtime, mut dataset) = self.open()?;
         let mut shutdown = runtime.block_on(async { Shutdown::listen() });
+        if !self.options.dry_run && self.options.given.is_empty() {
+            self.tell_of_earlier(&runtime, &dataset, &mut shutdown);
+        }
         let leftover = dataset.leftover()?;
         let mut work = self.collect(&dataset, leftover.as_ref())?;
         let only_named = !self.options.named.is_empty() || !self.options.given.is_empty();
@@ -224,8 +206,12 @@ impl Run<'_> {
             run_id: &self.options.run_id,
             deadline: self.options.max_runtime.map(|limit| begun + limit),
             dates,
+            alerts: self.options.alerts.is_some(),
         };
-        let finished = collection.run(runtime, dataset, shutdown, &mut self.summary)?;
+        let finished = collection.run(runtime, dataset, shutdown, &mut self.summary);
+        let told = self.tell(runtime, dataset, shutdown);
+        let finished = finished?;
+        told?;
         self.signal = shutdown.exit_code();
         self.unfinished |= finished.unfinished;
         finished.refusal().map_or(Ok(()), Err)
@@ -234,7 +220,34 @@ impl Run<'_> {
     fn only_logs(&mut self, begun: Instant, dates: (NaiveDate, NaiveDate)) -> Result<()> {
         let (runtime, mut dataset) = self.open()?;
         let mut shutdown = runtime.block_on(async { Shutdown::listen() });
+        self.tell_of_earlier(&runtime, &dataset, &mut shutdown);
         self.collect_logs(&runtime, &mut dataset, &mut shutdown, Some(dates), begun)
+    }
+
+    /// Tells the receiver of alerts of the emergency calls that are published and that
+    /// it was not told of.
+    fn tell(&mut self, runtime: &Runtime, dataset: &Dataset, shutdown: &mut Shutdown) -> Result<()> {
+        let mut told = Told::default();
+        let done = match &self.options.alerts {
+            Some(receiver) => runtime.block_on(receiver.tell(&dataset.layout, shutdown, &mut told)),
+            None => alerts::untold(&dataset.layout).map(|untold| told = untold),
+        };
+        self.summary.add_alerts(told, self.options.alerts.is_some());
+        done
+    }
+
+    /// As [`Run::tell`], before the work: what is amiss with it does not keep that.
+    fn tell_of_earlier(&mut self, runtime: &Runtime, dataset: &Dataset, shutdown: &mut Shutdown) {
+        if let Err(error) = self.tell(runtime, dataset, shutdown) {
+            self.has_gap = true;
+            tracing::error!("{error}");
+        }
+        if self.options.alerts.is_none() && self.summary.alerts_pending.is_some() {
+            tracing::warn!(
+                calls = self.summary.alerts_pending,
+                "emergency calls wait to be told of: give --alert-url, as an earlier run did"
+            );
+        }
     }
 
     /// The dataset, in the schema of this program.

@@ -126,7 +126,20 @@ impl Made {
     /// Whether a day or less is left of the subscription, or none is remembered.
     #[must_use]
     pub fn ends_soon(&self, now: DateTime<Utc>) -> bool {
-        self.memory().is_none_or(|memory| memory.expiration_date_time - now <= RENEWED_FROM)
+        self.lives_until(now).is_none()
+    }
+
+    /// Whether a subscription is remembered, whatever became of it.
+    #[must_use]
+    pub fn is_remembered(&self) -> bool {
+        self.memory().is_some()
+    }
+
+    /// The end of the subscription that is remembered, if more than a day is left.
+    #[must_use]
+    pub fn lives_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let end = self.memory()?.expiration_date_time;
+        Some(end).filter(|end| *end - now > RENEWED_FROM)
     }
 
     /// Whether the subscription was made with this state.

@@ -1,7 +1,8 @@
 //! The summary of a run: one JSON object, without user data.
 
+use crate::alerts::Told;
 use crate::dataset::commit::{Commit, LogCounts};
-use crate::dataset::layout::is_archive;
+use crate::dataset::layout::{is_archive, is_state};
 use crate::reconcile::Report;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -65,6 +66,12 @@ pub struct Summary {
     /// Rows of telephony logs, by table.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub logs: BTreeMap<String, LogCounts>,
+    /// Emergency calls that the receiver of alerts was told of, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alerts_sent: Option<u64>,
+    /// Emergency calls that it is still to be told of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alerts_pending: Option<u64>,
 }
 
 /// What became of the tenants of a run.
@@ -139,6 +146,9 @@ impl Summary {
         self.oldest_pending = oldest;
         add(&mut self.schema_drift, &other.schema_drift);
         self.add_logs(&other.logs);
+        let both = |one: Option<u64>, other: Option<u64>| one.map_or(other, |one| Some(one + other.unwrap_or(0)));
+        self.alerts_sent = both(self.alerts_sent, other.alerts_sent);
+        self.alerts_pending = both(self.alerts_pending, other.alerts_pending);
     }
 
     /// Adds what a commit did.
@@ -170,9 +180,17 @@ impl Summary {
         }
     }
 
+    /// Adds what came of alerts; without a receiver only what waits for one.
+    pub fn add_alerts(&mut self, told: Told, has_receiver: bool) {
+        if has_receiver {
+            *self.alerts_sent.get_or_insert_default() += told.sent;
+        }
+        self.alerts_pending = Some(told.pending).filter(|&pending| has_receiver || pending > 0);
+    }
+
     /// Adds the files of a commit that exported nothing.
     pub fn add_files(&mut self, commit: &Commit) {
-        for file in commit.files.iter().filter(|file| !is_archive(&file.table) && file.table != "quarantine") {
+        for file in commit.files.iter().filter(|file| !is_archive(&file.table) && !is_state(&file.table)) {
             self.files_written += 1;
             self.bytes_written += file.bytes;
         }

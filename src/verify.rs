@@ -7,7 +7,7 @@
 use crate::arrow::array::{Array, AsArray, RecordBatch};
 use crate::arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use crate::dataset::Dataset;
-use crate::dataset::layout::{LEDGER, RAW};
+use crate::dataset::layout::{ALERTS, LEDGER, RAW};
 use crate::dataset::{call_logs, commit, parquet, rebuild};
 use crate::error::Result;
 use crate::files;
@@ -120,6 +120,8 @@ fn hashes(dataset: &Dataset, verified: &mut Verified) -> Result<BTreeMap<NaiveDa
     let named = commit::named_files(layout)?;
     for (relative, file) in &named {
         match files::digest(&layout.path(relative))? {
+            // It goes when it is delivered.
+            None if file.table == ALERTS => {}
             None => verified.fault(format!("{relative} is missing")),
             Some((_, found)) if found != file.sha256 => {
                 verified.fault(format!("{relative} is not what its commit wrote"));

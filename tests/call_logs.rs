@@ -466,7 +466,7 @@ proptest! {
             };
             let rows = BTreeMap::from([("pstn_calls".to_owned(), served.iter().map(line).collect())]);
             let collected = Collected { rows, ..Collected::default() };
-            call_logs::commit(&mut dataset, &collected, &Emergency::default(), "test", now, None).unwrap();
+            call_logs::commit(&mut dataset, &collected, &Emergency::default(), "test", now, None, false).unwrap();
             let verified = call_logs::verify(&dataset).unwrap();
             prop_assert!(verified.faults.is_empty(), "{:?}", verified.faults);
         }

@@ -292,6 +292,41 @@ fn https_is_spoken_and_nothing_older_than_tls_1_2() {
     assert_eq!(lines(directory.path()).len(), 2);
 }
 
+/// Whether a connection that trusts only the root of `certificate` is served.
+fn is_served(listening: &Listening, root: &[u8]) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = reqwest::Client::builder()
+        .tls_built_in_root_certs(false)
+        .add_root_certificate(reqwest::Certificate::from_pem(root).unwrap())
+        .no_proxy()
+        .build()
+        .unwrap();
+    let post = client.post(format!("https://{}/notifications", listening.address)).body("{\"value\":[]}");
+    runtime.block_on(post.send()).is_ok_and(|answer| answer.status().as_u16() == 202)
+}
+
+#[test]
+fn another_certificate_is_taken_at_sighup_and_one_that_does_not_fit_is_not() {
+    let [directory, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (one, other) = (Certificate::write(directory.path()), Certificate::write(other.path()));
+    let [old_root, new_root] = [&one, &other].map(|certificate| std::fs::read(&certificate.root).unwrap());
+    let more = "tls_certificate = \"server.pem\"\ntls_key = \"server.key\"\nmetrics_address = \"127.0.0.1:0\"\n";
+    let listening = Listening::start(command(BINARY, &configure(directory.path(), more)));
+    assert!(is_served(&listening, &old_root) && !is_served(&listening, &new_root));
+    // A certificate whose key is not there yet.
+    std::fs::copy(&other.certificate, &one.certificate).unwrap();
+    listening.signal(1);
+    while listening.metric("callrec_listen_certificate_failures_total") < 1.0 {}
+    assert!(is_served(&listening, &old_root) && !is_served(&listening, &new_root));
+    std::fs::copy(&other.key, &one.key).unwrap();
+    listening.signal(1);
+    while !is_served(&listening, &new_root) {}
+    assert!(!is_served(&listening, &old_root));
+    let (code, logged) = listening.stop();
+    assert_eq!(code, Some(143));
+    assert!(logged.contains("the certificate that was there before") && logged.contains("server.pem"), "{logged}");
+}
+
 /// A client's greeting in a version of TLS before 1.3.
 fn greeting(version: [u8; 2]) -> Vec<u8> {
     let mut hello = version.to_vec();

@@ -154,7 +154,7 @@ fn cases(date: &str) -> Vec<(String, Plant, i32)> {
         cases.extend(plants.iter().map(|plant| (name.to_owned(), *plant, code)));
     };
     add("_callrec", &[DirectoryLink, Dangling, Fifo], 78);
-    for directory in ["commits", "spool", "staging", "quarantine"] {
+    for directory in ["commits", "spool", "staging", "quarantine", "alerts"] {
         add(&format!("_callrec/{directory}"), &[DirectoryLink, Dangling, FileLink, Fifo], 78);
     }
     for table in ["calls", "raw", "ledger", "pstn_calls", "raw/pstn_calls"] {

@@ -128,6 +128,18 @@ impl AuthSection {
         Ok(own.or_else(|| environment.take(SECRET).map(SecretString::from)))
     }
 
+    /// Whether the config or a variable names a way to authenticate.
+    pub(super) fn names_a_way(&self, environment: &Environment<'_>) -> bool {
+        self.method.as_deref().is_some_and(|method| method != "auto")
+            || self.client_secret.is_some()
+            || self.client_secret_file.is_some()
+            || self.certificate_file.is_some()
+            || self.federated_token_file.is_some()
+            || self.token.is_some()
+            || self.token_file.is_some()
+            || [SECRET, CERTIFICATE, FEDERATED].iter().any(|name| environment.has(name))
+    }
+
     /// What is named when nothing names a method: first by the config, then by the
     /// variables, in the order of Azure's own tools.
     fn method(&self, environment: &Environment<'_>) -> Method {

@@ -57,6 +57,18 @@ impl Place {
         self.figment.extract_inner("graph.app_requests_per_20s").unwrap_or(15_000)
     }
 
+    /// The same, read anew.
+    ///
+    /// # Errors
+    /// As [`places`]; by class configuration when the tenant is not there any more.
+    pub fn again(&self) -> Result<Self> {
+        let Some(name) = &self.tenant else { return whole(self.file.as_deref()) };
+        let found = places(self.file.as_deref())?.into_iter().find(|place| place.tenant.as_ref() == Some(name));
+        found.ok_or_else(|| {
+            Error::config(format!("The config has no tenant {name} any more")).hint("restart what reads it")
+        })
+    }
+
     /// What relative paths are relative to.
     pub(super) fn base(&self) -> &Path {
         self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""))

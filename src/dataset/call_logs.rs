@@ -4,6 +4,12 @@
 //! key the one that was archived last counts. So all forms of a row stand under one
 //! date; where a row moved to another, its older forms move with it.
 
+mod alerts;
+mod verify;
+
+pub use alerts::{Pending, pending, purge_alerts};
+pub use verify::{Verified, verify};
+
 use super::Dataset;
 use super::commit::{Commit, Kind, LogCounts};
 use super::layout::{self, Layout, Part};
@@ -38,7 +44,8 @@ pub struct Collected {
 /// The rows of a date by their keys: in the table, the last form of each.
 type Rows = HashMap<String, (Head, Vec<u8>)>;
 
-/// Commits what was collected; `None` if the dataset has all of it.
+/// Commits what was collected; `None` if the dataset has all of it. With `alerts`
+/// new emergency calls are kept to be told of.
 ///
 /// # Errors
 /// By class temporary when fetched records wait; any failure of the file system,
@@ -50,6 +57,7 @@ pub fn commit(
     run_id: &str,
     now: DateTime<Utc>,
     tenant_id: Option<String>,
+    alerts: bool,
 ) -> Result<(Option<Commit>, BTreeMap<String, LogCounts>)> {
     dataset.check_no_spool()?;
     let (layout, tables) = (dataset.layout.clone(), dataset.tables.clone());
@@ -66,6 +74,7 @@ pub fn commit(
     let mut stage = Stage::begin(&layout, &tables, commit.number)?;
     let mut drift = Drift::default();
     let mut items = Vec::new();
+    let mut emergencies = Vec::new();
     for (number, table) in tables.catalogue.logs.iter().enumerate() {
         let mut work = Work::new(table)?;
         if let Some(lines) = collected.rows.get(&table.name) {
@@ -74,6 +83,9 @@ pub fn commit(
             crash_point("logs::looked_up")?;
             work.archive(&mut stage, &mut commit.removed)?;
             crash_point("logs::archived")?;
+            if alerts {
+                emergencies.extend(work.emergencies(&tables.logs[number].schema, emergency)?);
+            }
             commit.counts.logs.insert(table.name.clone(), work.counts);
         }
         if other_numbers && table.column("is_emergency").is_some() {
@@ -86,6 +98,7 @@ pub fn commit(
             crash_point("logs::part")?;
         }
     }
+    alerts::stage(&mut stage, emergencies, run_id)?;
     forget_known(&layout, &mut items)?;
     let counts = commit.counts.logs.clone();
     if stage.files.is_empty() && commit.removed.is_empty() && items.is_empty() && before.as_ref() == Some(&logs) {
@@ -117,6 +130,8 @@ struct Work<'a> {
     /// Where else such a row stands.
     moved: BTreeMap<NaiveDate, BTreeMap<String, NaiveDate>>,
     touched: BTreeSet<NaiveDate>,
+    /// The older forms of rows that have changed.
+    older: HashMap<String, Vec<u8>>,
     counts: LogCounts,
 }
 
@@ -131,6 +146,7 @@ impl<'a> Work<'a> {
             new: BTreeSet::new(),
             moved: BTreeMap::new(),
             touched: BTreeSet::new(),
+            older: HashMap::new(),
             counts: LogCounts::default(),
         })
     }
@@ -182,7 +198,8 @@ impl<'a> Work<'a> {
                     self.counts.unchanged += 1;
                     false
                 }
-                (Some(_), _) => {
+                (Some((_, old)), _) => {
+                    self.older.insert(key.clone(), old.clone());
                     self.counts.changed += 1;
                     true
                 }
@@ -237,7 +254,8 @@ impl<'a> Work<'a> {
                 self.rows.insert(from, stored);
             }
             if let Some(rows) = self.rows.get_mut(&from) {
-                rows.retain(|key, _| !keys.contains_key(key));
+                let moved = rows.extract_if(|key, _| keys.contains_key(key));
+                self.older.extend(moved.map(|(key, (_, line))| (key, line)));
             }
             self.touched.insert(from);
             for segment in segments(&layout, &self.archive, from)? {
@@ -365,75 +383,6 @@ pub fn before(dataset: &Dataset, date: NaiveDate) -> Result<Vec<String>> {
         }
     }
     Ok(found)
-}
-
-/// What `verify` finds in the tables of logs.
-#[derive(Debug, Default)]
-pub struct Verified {
-    /// Rows, by table.
-    pub rows: BTreeMap<String, u64>,
-    /// Parts compared with what the archive gives.
-    pub by_archive: u64,
-    /// What is wrong.
-    pub faults: Vec<String>,
-}
-
-/// Makes every part again and compares it byte for byte; no key may stand twice.
-///
-/// # Errors
-/// Any failure of the file system, by class I/O.
-pub fn verify(dataset: &Dataset) -> Result<Verified> {
-    let mut verified = Verified::default();
-    let Some(logs) = dataset.newest().and_then(|commit| commit.logs.as_ref()) else { return Ok(verified) };
-    let emergency = Emergency::new(&logs.emergency_numbers);
-    let (layout, tables) = (&dataset.layout, &dataset.tables);
-    for (number, table) in tables.catalogue.logs.iter().enumerate() {
-        let mut keys: HashSet<String> = HashSet::new();
-        let parts = layout.parts(&table.name)?;
-        let mut all = dates(layout, &table.name)?;
-        all.extend(parts.iter().map(|part| part.date));
-        for date in all {
-            let rows = match archived(layout, &table.name, log_of(table)?, date) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    verified.faults.push(error.to_string());
-                    continue;
-                }
-            };
-            *verified.rows.entry(table.name.clone()).or_default() += rows.len() as u64;
-            for (head, _) in rows.values() {
-                if head.date() != date {
-                    verified.faults.push(format!(
-                        "the archive of {} has a row of {} under {date}",
-                        table.name,
-                        head.date()
-                    ));
-                }
-            }
-            let twice = rows.keys().filter(|key| !keys.insert((*key).clone())).count();
-            if twice > 0 {
-                verified
-                    .faults
-                    .push(format!("{} has {twice} rows under {date} and under another date too", table.name));
-            }
-            let stage = &mut Stage::begin(layout, tables, dataset.next_number())?;
-            let made = Made { table, number, emergency: &emergency, date };
-            made.stage(stage, dataset, rows, &mut Drift::default(), &mut Vec::new())?;
-            let made = stage.files.first().map(|file| file.sha256.clone());
-            let of_date: Vec<&Part> = parts.iter().filter(|part| part.date == date).collect();
-            let found = match of_date.as_slice() {
-                [part] => files::digest(&part.path)?.map(|(_, sha256)| sha256),
-                _ => None,
-            };
-            if made != found || of_date.len() > 1 {
-                verified.faults.push(format!("{} of {date} is not what the archive gives", table.name));
-            } else {
-                verified.by_archive += u64::from(made.is_some());
-            }
-            files::remove_directory(&layout.staging(dataset.next_number()))?;
-        }
-    }
-    Ok(verified)
 }
 
 fn log_of(table: &Table) -> Result<&Log> {

@@ -12,6 +12,11 @@ pub const RAW: &str = "raw";
 /// The table of where each call id stands.
 pub const LEDGER: &str = "ledger";
 
+/// The directory of alerts that are not delivered, in that of the state.
+pub const ALERTS: &str = "alerts";
+/// The directory of the quarantine, in that of the state.
+pub const QUARANTINE: &str = "quarantine";
+
 /// The paths of one dataset.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -89,10 +94,16 @@ impl Layout {
     /// The quarantine.
     #[must_use]
     pub fn quarantine(&self) -> PathBuf {
-        self.state().join("quarantine")
+        self.state().join(QUARANTINE)
     }
 
-    /// The directories of the state, the outermost first.
+    /// The alerts that are not delivered. It is made when there is one.
+    #[must_use]
+    pub fn alerts(&self) -> PathBuf {
+        self.state().join(ALERTS)
+    }
+
+    /// The directories that every state has, the outermost first.
     #[must_use]
     pub fn state_directories(&self) -> [PathBuf; 5] {
         [self.state(), self.commits(), self.spools(), self.stagings(), self.quarantine()]
@@ -104,7 +115,7 @@ impl Layout {
     /// # Errors
     /// By class configuration, naming the path; any failure of the file system.
     pub fn check<'a>(&self, tables: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        for directory in self.state_directories() {
+        for directory in self.state_directories().into_iter().chain([self.alerts()]) {
             files::check_directory(&directory)?;
             files::make_private(&directory)?;
         }
@@ -172,6 +183,12 @@ impl Layout {
 #[must_use]
 pub fn is_archive(table: &str) -> bool {
     table == RAW || table.starts_with("raw/")
+}
+
+/// Whether commits name so what they put into the state: no table, and nobody else's.
+#[must_use]
+pub fn is_state(table: &str) -> bool {
+    matches!(table, QUARANTINE | ALERTS)
 }
 
 /// The archive of a table of logs, which is beside the dates of the records'.

@@ -2,7 +2,7 @@
 
 use super::Dataset;
 use super::commit::{Commit, Counts, Kind, Quarantined, Superseded};
-use super::layout::{self, Part, RAW};
+use super::layout::{self, Part, QUARANTINE, RAW};
 use super::ledger::{self, Fetched, State, Touch};
 use super::lookup::{self, Stored};
 use super::merge::Input;
@@ -469,11 +469,11 @@ pub(super) fn stage_quarantine(stage: &mut Stage<'_>, items: &mut [Item]) -> Res
         return Ok(Vec::new());
     }
     let bytes = quarantine::encode(items, stage.number())?;
-    let relative = format!("quarantine/{}", quarantine::file_name(stage.number()));
+    let relative = format!("{QUARANTINE}/{}", quarantine::file_name(stage.number()));
     let path = stage.path(&relative)?;
     let mut file = files::create_file(&path, PRIVATE)?;
     file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|e| Error::io("write", &path, e))?;
-    stage.put("quarantine", &relative, items.len() as u64)?;
+    stage.put(QUARANTINE, &relative, items.len() as u64)?;
     Ok(items
         .iter()
         .map(|item| Quarantined { item: item.item.clone(), call_id: item.call_id.clone(), reason: item.reason.clone() })

@@ -2,7 +2,7 @@
 //! again, so that a killed publish goes on where it stopped.
 
 use super::commit::{self, Commit};
-use super::layout::{self, LEDGER, Layout};
+use super::layout::{self, ALERTS, LEDGER, Layout, QUARANTINE};
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
 use crate::files::{self, Modes, PRIVATE};
@@ -36,7 +36,8 @@ pub fn publish(layout: &Layout, commit: &Commit) -> Result<()> {
             table if layout::is_archive(table) => "publish::raw",
             "calls" => "publish::calls",
             LEDGER => "publish::ledger",
-            "quarantine" => "publish::quarantine",
+            QUARANTINE => "publish::quarantine",
+            ALERTS => "publish::alerts",
             _ => "publish::child",
         })?;
     }
@@ -73,7 +74,7 @@ pub fn clean(layout: &Layout, commit: &Commit) -> Result<()> {
 }
 
 fn modes(layout: &Layout, table: &str) -> Modes {
-    if layout::is_archive(table) || table == "quarantine" { PRIVATE } else { layout.modes }
+    if layout::is_archive(table) || layout::is_state(table) { PRIVATE } else { layout.modes }
 }
 
 fn parent(path: &Path) -> PathBuf {

@@ -3,7 +3,7 @@
 use super::Dataset;
 use super::call_logs;
 use super::commit::{Commit, Kind, Superseded};
-use super::layout::{self, RAW};
+use super::layout::{self, QUARANTINE, RAW};
 use super::ledger::{self, State, Touch};
 use super::merge::Input;
 use super::stage::Stage;
@@ -61,6 +61,7 @@ pub fn purge(dataset: &mut Dataset, what: &Purge, run_id: &str, now: DateTime<Ut
     purge_archive(&mut stage, dataset, what, &mut names, &mut commit)?;
     if let Purge::Before(date) = what {
         commit.removed.extend(call_logs::before(dataset, *date)?);
+        call_logs::purge_alerts(&mut stage, *date, &mut commit)?;
     }
     crash_point("purge::archive")?;
     purge_quarantine(&mut stage, dataset, &names, &mut commit)?;
@@ -215,16 +216,16 @@ pub fn release(
         }
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if kept.is_empty() {
-            commit.removed.push(format!("{}/quarantine/{name}", layout::STATE));
+            commit.removed.push(format!("{}/{QUARANTINE}/{name}", layout::STATE));
             continue;
         }
-        let relative = format!("quarantine/{name}");
+        let relative = format!("{QUARANTINE}/{name}");
         let staged = stage.path(&relative)?;
         let mut file = files::create_file(&staged, PRIVATE)?;
         file.write_all(&quarantine::encode_named(&kept)?)
             .and_then(|()| file.sync_all())
             .map_err(|e| Error::io("write", &staged, e))?;
-        stage.put("quarantine", &relative, kept.len() as u64)?;
+        stage.put(QUARANTINE, &relative, kept.len() as u64)?;
     }
     Ok(())
 }

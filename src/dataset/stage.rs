@@ -63,7 +63,7 @@ impl<'a> Stage<'a> {
         self.files.push(PutFile {
             table: table.to_owned(),
             staged: format!("{STATE}/staging/{:06}/{relative}", self.number),
-            path: if table == "quarantine" { format!("{STATE}/{relative}") } else { relative.to_owned() },
+            path: if layout::is_state(table) { format!("{STATE}/{relative}") } else { relative.to_owned() },
             rows,
             bytes,
             sha256,
@@ -74,7 +74,7 @@ impl<'a> Stage<'a> {
     /// The modes of the files of a table.
     #[must_use]
     pub fn modes(&self, table: &str) -> Modes {
-        if layout::is_archive(table) || table == "quarantine" { PRIVATE } else { self.layout.modes }
+        if layout::is_archive(table) || layout::is_state(table) { PRIVATE } else { self.layout.modes }
     }
 
     /// Merges parts of `table` into the part `name` of `date`; whether a row
@@ -100,7 +100,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Syncs the directories of what was staged, and puts the files in the
-    /// order of publishing: quarantine and archive, children, `calls`, ledger.
+    /// order of publishing: state, archive, children, `calls`, ledger.
     /// Within a table, new files come before those that replace one.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl<'a> Stage<'a> {
             }
         }
         let rank = |table: &str| match table {
-            "quarantine" => 0,
+            table if layout::is_state(table) => 0,
             table if layout::is_archive(table) => 1,
             LEDGER => 1000,
             table => {

@@ -32,7 +32,7 @@ pub use logs::{LogOutcome, LogReader, LogWindow};
 pub use reqwest::Url;
 pub use room::Room;
 pub use secrecy::SecretString;
-pub use settings::{App, Auth, Proof, Settings};
+pub use settings::{App, Auth, Proof, Settings, is_sheltered};
 pub use subscriptions::{Created, LONGEST_LIFE, Subscription, Wanted};
 pub use throttle::AppLimit;
 

@@ -187,12 +187,17 @@ fn refuse_clear_text(url: &Url, what: &str) -> Result<(), Error> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Error::config(format!("{what} holds a user name or password")).hint("remove it"));
     }
-    match url.scheme() {
-        "https" => Ok(()),
-        "http" if is_loopback(url) => Ok(()),
-        _ => Err(Error::config(format!("{what} is neither https nor http on loopback"))
-            .hint("use https: a token in clear text can be read on the way")),
+    if is_sheltered(url) {
+        return Ok(());
     }
+    Err(Error::config(format!("{what} is neither https nor http on loopback"))
+        .hint("use https: a token in clear text can be read on the way"))
+}
+
+/// Whether nobody on the way reads what is sent there: https, or http on this machine.
+#[must_use]
+pub fn is_sheltered(url: &Url) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
 
 /// Whether the host of `url` is this machine: `localhost`, 127.0.0.0/8 or `::1`.

@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Text that no browser takes for anything else.
 const TEXT: [(HeaderName, &str); 2] =
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub(super) body_time: Duration,
     pub(super) answer_time: Duration,
     pub(super) counts: Arc<Counts>,
+    /// Whoever renews the subscription is to do so.
+    pub(super) asked: Arc<Notify>,
     pub(super) writer: Writer,
 }
 
@@ -112,7 +115,10 @@ impl Shared {
         }
         for (event, count) in lifecycle {
             self.counts.count(Labelled::Lifecycle, event, count);
-            tracing::warn!(event, count, "Graph tells of a subscription; reauthorizationRequired asks to renew it");
+            tracing::warn!(event, count, "Graph tells of the subscription; reauthorizationRequired asks to renew it");
+            if matches!(event, "reauthorizationRequired" | "subscriptionRemoved") {
+                self.asked.notify_one();
+            }
         }
         StatusCode::ACCEPTED
     }

@@ -14,10 +14,15 @@ pub(super) struct Counts {
     pub(super) bytes: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) write_failures: AtomicU64,
+    /// Changed files of certificate and key that could not be used.
+    pub(super) certificate_failures: AtomicU64,
     pub(super) evicted: AtomicU64,
     pub(super) connections: AtomicU64,
     /// Unix seconds; 0 before the first.
     pub(super) last_notification: AtomicI64,
+    /// Unix seconds; 0 if nobody knows.
+    pub(super) subscription_expires: AtomicI64,
+    pub(super) renewals_failed: AtomicU64,
     pub(super) failing: AtomicBool,
     by_label: Mutex<BTreeMap<(Labelled, String), u64>>,
 }
@@ -35,9 +40,9 @@ pub(super) enum Labelled {
 
 impl Labelled {
     const ALL: [(Self, &'static str, &'static str, &'static str); 3] = [
-        (Self::Posts, "posts_total", "status", "Posts by the status of their answer."),
-        (Self::Refused, "refused_total", "reason", "Items and posts that were not kept, by reason."),
-        (Self::Lifecycle, "lifecycle_total", "event", "Lifecycle notifications that were kept, by event."),
+        (Self::Posts, "listen_posts_total", "status", "Posts by the status of their answer."),
+        (Self::Refused, "listen_refused_total", "reason", "Items and posts that were not kept, by reason."),
+        (Self::Lifecycle, "listen_lifecycle_total", "event", "Lifecycle notifications that were kept, by event."),
     ];
 }
 
@@ -61,36 +66,54 @@ impl Counts {
         let mut text = String::new();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed).to_string();
         let plain = [
-            ("validations_total", "counter", "Validation tokens that were sent back.", get(&self.validations)),
-            ("notifications_total", "counter", "Notifications that were written.", get(&self.notifications)),
-            ("lines_total", "counter", "Lines that were written.", get(&self.lines)),
-            ("written_bytes_total", "counter", "Bytes that were written.", get(&self.bytes)),
-            ("fsyncs_total", "counter", "Syncs of files and directories.", get(&self.syncs)),
-            ("write_failures_total", "counter", "Writes that failed.", get(&self.write_failures)),
-            ("evicted_total", "counter", "Connections that were closed for newer ones.", get(&self.evicted)),
-            ("connections", "gauge", "Connections that are open.", get(&self.connections)),
+            ("listen_validations_total", "counter", "Validation tokens that were sent back.", get(&self.validations)),
+            ("listen_notifications_total", "counter", "Notifications that were written.", get(&self.notifications)),
+            ("listen_lines_total", "counter", "Lines that were written.", get(&self.lines)),
+            ("listen_written_bytes_total", "counter", "Bytes that were written.", get(&self.bytes)),
+            ("listen_fsyncs_total", "counter", "Syncs of files and directories.", get(&self.syncs)),
+            ("listen_write_failures_total", "counter", "Writes that failed.", get(&self.write_failures)),
             (
-                "last_notification_timestamp_seconds",
+                "listen_certificate_failures_total",
+                "counter",
+                "Changed certificates that could not be used.",
+                get(&self.certificate_failures),
+            ),
+            ("listen_evicted_total", "counter", "Connections that were closed for newer ones.", get(&self.evicted)),
+            ("listen_connections", "gauge", "Connections that are open.", get(&self.connections)),
+            (
+                "listen_last_notification_timestamp_seconds",
                 "gauge",
                 "When a notification was last written; 0 before the first.",
                 self.last_notification.load(Ordering::Relaxed).to_string(),
             ),
             (
-                "writable",
+                "listen_writable",
                 "gauge",
                 "Whether the log can be written.",
                 u8::from(!self.failing.load(Ordering::Relaxed)).to_string(),
             ),
+            (
+                "subscription_expires_timestamp_seconds",
+                "gauge",
+                "When the subscription ends, as far as this listener knows; 0 if it renews none.",
+                self.subscription_expires.load(Ordering::Relaxed).to_string(),
+            ),
+            (
+                "subscription_renewals_failed_total",
+                "counter",
+                "Renewals of the subscription that failed.",
+                get(&self.renewals_failed),
+            ),
         ];
         for (name, kind, help, value) in plain {
             head(&mut text, name, kind, help);
-            let _ = writeln!(text, "callrec_listen_{name} {value}");
+            let _ = writeln!(text, "callrec_{name} {value}");
         }
         let counters = self.by_label.lock().unwrap_or_else(PoisonError::into_inner);
         for (what, name, label, help) in Labelled::ALL {
             head(&mut text, name, "counter", help);
             for ((_, value), count) in counters.iter().filter(|((one, _), _)| *one == what) {
-                let _ = writeln!(text, "callrec_listen_{name}{{{label}=\"{value}\"}} {count}");
+                let _ = writeln!(text, "callrec_{name}{{{label}=\"{value}\"}} {count}");
             }
         }
         text
@@ -98,7 +121,7 @@ impl Counts {
 }
 
 fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = write!(text, "# HELP callrec_listen_{name} {help}\n# TYPE callrec_listen_{name} {kind}\n");
+    let _ = write!(text, "# HELP callrec_{name} {help}\n# TYPE callrec_{name} {kind}\n");
 }
 
 #[cfg(test)]

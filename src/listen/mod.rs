@@ -13,9 +13,11 @@ mod name;
 mod server;
 mod settings;
 mod slots;
+mod subscription;
 mod tls;
 mod token;
 mod writer;
 
 pub use server::Listener;
 pub use settings::Settings;
+pub use subscription::Subscription;

@@ -5,7 +5,8 @@ use super::counts::Counts;
 use super::files::LogFiles;
 use super::settings::{Settings, time};
 use super::slots::{Slot, Slots};
-use super::tls;
+use super::subscription::Subscription;
+use super::tls::{self, Served};
 use super::writer::Writer;
 use crate::clock::Clock;
 use crate::error::{Class, Error, Result};
@@ -27,7 +28,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 /// Most connections to the address of the metrics.
 const METRICS_CONNECTIONS: usize = 16;
@@ -40,6 +40,8 @@ const BREATH: Duration = Duration::from_millis(100);
 pub struct Listener {
     notifications: Door,
     metrics: Option<Door>,
+    certificate: Option<tls::Files>,
+    subscription: Subscription,
     thread: JoinHandle<()>,
     stop_time: Duration,
 }
@@ -47,7 +49,7 @@ pub struct Listener {
 /// An address and what is served there.
 struct Door {
     listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
+    served: Option<Served>,
     router: TowerToHyperService<Router>,
     slots: Slots,
     header_time: Duration,
@@ -62,8 +64,9 @@ impl Listener {
     /// when a port is taken or the log cannot be written, by class temporary when
     /// another listener writes to the same directory.
     pub async fn start(settings: &Settings, source: notifications::Settings, clock: Clock) -> Result<Self> {
-        let acceptor = match (&settings.tls_certificate, &settings.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        let counts = Arc::new(Counts::default());
+        let certificate = match (&settings.tls_certificate, &settings.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls::Files::open(certificate, key, counts.clone())?),
             _ => None,
         };
         let listener = bind(settings.address, "address").await?;
@@ -72,14 +75,15 @@ impl Listener {
             None => None,
         };
         let log = LogFiles::open(&settings.directory, settings.rotate_bytes)?;
-        let counts = Arc::new(Counts::default());
         let (writer, thread) = Writer::start(log, counts.clone(), clock)?;
+        let subscription = Subscription { counts: counts.clone(), asked: Arc::default() };
         let shared = Arc::new(Shared {
             source,
             max_body_bytes: settings.max_body_bytes,
             body_time: time(settings.body_seconds),
             answer_time: time(settings.answer_seconds),
             counts: counts.clone(),
+            asked: subscription.asked.clone(),
             writer,
         });
         let (health, metrics) = (answers::health(&counts), answers::metrics(&counts));
@@ -93,15 +97,22 @@ impl Listener {
         };
         let metrics = metrics.map(|(listener, router)| Door {
             listener,
-            acceptor: None,
+            served: None,
             router: TowerToHyperService::new(router),
             slots: Slots::new(METRICS_CONNECTIONS, Arc::default()),
             header_time,
         });
         let slots = Slots::new(settings.max_connections, counts);
         let router = TowerToHyperService::new(router);
-        let notifications = Door { listener, acceptor, router, slots, header_time };
-        Ok(Self { notifications, metrics, thread, stop_time: time(settings.stop_seconds) })
+        let served = certificate.as_ref().map(tls::Files::served);
+        let notifications = Door { listener, served, router, slots, header_time };
+        Ok(Self { notifications, metrics, certificate, subscription, thread, stop_time: time(settings.stop_seconds) })
+    }
+
+    /// For whoever renews the subscription.
+    #[must_use]
+    pub fn subscription(&self) -> Subscription {
+        self.subscription.clone()
     }
 
     /// Where notifications are taken.
@@ -129,7 +140,10 @@ impl Listener {
         let mut doors = JoinSet::new();
         doors.spawn(self.notifications.serve(stopped.clone(), self.stop_time));
         if let Some(metrics) = self.metrics {
-            doors.spawn(metrics.serve(stopped, self.stop_time));
+            doors.spawn(metrics.serve(stopped.clone(), self.stop_time));
+        }
+        if let Some(certificate) = self.certificate {
+            doors.spawn(certificate.watch(stopped));
         }
         stop.await;
         let _ = stopping.send(true);
@@ -194,7 +208,8 @@ impl Door {
         closed: oneshot::Receiver<()>,
         stopped: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let (acceptor, router, header_time) = (self.acceptor.clone(), self.router.clone(), self.header_time);
+        let acceptor = self.served.as_ref().map(Served::acceptor);
+        let (router, header_time) = (self.router.clone(), self.header_time);
         async move {
             let _ = stream.set_nodelay(true);
             let served = async {
@@ -216,7 +231,7 @@ impl Door {
 }
 
 /// Waits until the end is wanted.
-async fn told(stopped: &mut watch::Receiver<bool>) {
+pub(super) async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 

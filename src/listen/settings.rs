@@ -29,6 +29,9 @@ pub struct Settings {
     pub tls_certificate: Option<PathBuf>,
     /// A file with its private key, as PEM.
     pub tls_key: Option<PathBuf>,
+    /// Whether the subscription is renewed, where `[subscription]` and `[graph.auth]`
+    /// say how.
+    pub renew: bool,
     /// The directory of the log.
     pub directory: PathBuf,
     /// A new file is begun rather than that one grows over this.
@@ -55,6 +58,7 @@ impl Default for Settings {
             metrics_address: None,
             tls_certificate: None,
             tls_key: None,
+            renew: true,
             directory: PathBuf::from("notifications"),
             rotate_bytes: 64 << 20,
             max_body_bytes: 1 << 20,

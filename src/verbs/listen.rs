@@ -5,16 +5,19 @@ use crate::clock::Clock;
 use crate::config;
 use crate::error::{Class, Error, Result};
 use crate::listen::Listener;
+use crate::renewal::Renewal;
 use crate::shutdown::Shutdown;
 
 pub(super) fn listen(global: &Global) -> Result<u8> {
     let whole = config::whole(global.config.as_deref())?;
     let tenants: Vec<_> = global.places()?.into_iter().filter(|place| place.tenant.is_some()).collect();
     // Graph asks the receiver before it makes a subscription: this process may be the first.
-    for place in if tenants.is_empty() { std::slice::from_ref(&whole) } else { &tenants } {
+    let places = if tenants.is_empty() { std::slice::from_ref(&whole) } else { &tenants[..] };
+    for place in places {
         subscribe::make_client_state(place)?;
     }
     let (settings, source) = config::listen(&whole, &tenants)?;
+    let renewal = Renewal::configured(places, Clock::system())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -27,7 +30,13 @@ pub(super) fn listen(global: &Global) -> Result<u8> {
         }
         let (address, scheme) = (listener.address()?, if settings.tls_key.is_some() { "https" } else { "http" });
         tracing::info!(%address, scheme, directory = %settings.directory.display(), "taking notifications");
-        listener.serve(async { shutdown.requested().await }).await?;
+        // Now, for Graph may ask this receiver before it makes a subscription anew.
+        let renewing = renewal.map(|renewal| tokio::spawn(renewal.run(listener.subscription())));
+        let served = listener.serve(async { shutdown.requested().await }).await;
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
+        served?;
         tracing::info!("all that was answered with 202 is in the log");
         Ok(shutdown.exit_code().unwrap_or(0))
     })

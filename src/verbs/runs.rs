@@ -2,6 +2,7 @@
 
 use super::tenants::side_by_side;
 use super::{Global, print, run_id};
+use crate::alerts::Receiver;
 use crate::cli;
 use crate::config::{Config, PLACEHOLDER, Place};
 use crate::error::{Class, Error, Result};
@@ -13,6 +14,7 @@ use crate::ping;
 use crate::printable;
 use crate::reconcile::{self, Request};
 use crate::run::{self, Ended, Options, Plan};
+use crate::schema::{Catalogue, Table};
 use crate::summary::Summary;
 use crate::worklist::Origin;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -78,7 +80,12 @@ pub(super) fn logs(global: &Global, flags: cli::Logs) -> Result<u8> {
         return Err(Error::usage("--from is after --to").hint("both dates are included"));
     }
     let (tables, dates) = (flags.tables, (flags.from, flags.to));
-    let job = Job { max_runtime: flags.max_runtime, at_once: flags.tenants_at_once.get(), ..Job::default() };
+    let job = Job {
+        max_runtime: flags.max_runtime,
+        at_once: flags.tenants_at_once.get(),
+        alert_url: flags.alert_url,
+        ..Job::default()
+    };
     job.execute(global, |config, options| {
         let mut config = config.clone();
         if !tables.is_empty() {
@@ -89,7 +96,8 @@ pub(super) fn logs(global: &Global, flags: cli::Logs) -> Result<u8> {
             return Err(Error::config("The configuration lacks [logs] tables")
                 .hint("name the logs there or with --table; `callrec schema` lists them"));
         }
-        Ok(run::logs(&config, dates, options.run_id, options.max_runtime))
+        warn_of_silence(&config, &options);
+        Ok(run::logs(&config, dates, &options))
     })
 }
 
@@ -118,8 +126,12 @@ fn execute(
         summary_file: flags.summary_file,
         metrics_file: flags.metrics_file,
         ping_url: flags.ping_url,
+        alert_url: flags.alert_url,
     };
-    job.execute(global, work)
+    job.execute(global, |config, options| {
+        warn_of_silence(config, &options);
+        work(config, options)
+    })
 }
 
 /// A process that does one thing for one or many tenants.
@@ -132,6 +144,7 @@ struct Job {
     summary_file: Option<PathBuf>,
     metrics_file: Option<PathBuf>,
     ping_url: Option<String>,
+    alert_url: Option<String>,
 }
 
 impl Job {
@@ -140,11 +153,13 @@ impl Job {
             // Before the work, for a mistake in it is the caller's.
             ping::url(given, 0)?;
         }
+        let alerts = self.alert_url.as_deref().map(Receiver::at).transpose()?;
         let (run_id, begun) = (run_id(self.run_id.clone()), Instant::now());
         let options = |progress| Options {
             dry_run: self.dry_run,
             max_runtime: self.max_runtime.map(|limit| limit.saturating_sub(begun.elapsed())),
             run_id: run_id.clone(),
+            alerts: alerts.clone(),
             progress,
             ..Options::default()
         };
@@ -258,6 +273,15 @@ impl Job {
             ping::url(given, code)?.as_ref().map(ping::ping);
         }
         Ok(())
+    }
+}
+
+/// Says so where no log is collected that tells of emergency calls.
+fn warn_of_silence(config: &Config, options: &Options) {
+    let logs = &Catalogue::embedded().logs;
+    let tells = |table: &&Table| config.logs.tables.contains(&table.name) && table.column("is_emergency").is_some();
+    if options.alerts.is_some() && logs.iter().find(tells).is_none() {
+        tracing::warn!("no emergency call will be found for --alert-url: [logs] tables names no log that tells of any");
     }
 }
 
