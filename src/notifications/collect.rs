@@ -4,7 +4,7 @@ use super::cursor::LogCursor;
 use super::rotation::{Matched, base, is_family, match_up};
 use super::source::{Found, covered, files};
 use super::stream::Log;
-use super::{Collected, Settings, copies, reading};
+use super::{Collected, Settings, capture, copies, reading};
 use crate::error::Error;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -139,7 +139,8 @@ fn is_packed(path: &Path) -> bool {
 /// Tells whether the log is one that nothing is written to any more.
 fn settle(new: &mut LogCursor, old: Option<&LogCursor>, index: usize, files: &[Found]) {
     let file = &files[index];
-    let packed = is_packed(&file.path);
+    // Capture never goes on in a file of before.
+    let packed = is_packed(&file.path) || capture::is_named(&file.path);
     // A log whose whole directory was moved is not rotated by that.
     let renamed = old
         .is_some_and(|old| old.rotated || old.path != new.path && Path::new(&old.path).parent() == file.path.parent());
