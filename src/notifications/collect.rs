@@ -4,8 +4,9 @@ use super::cursor::LogCursor;
 use super::rotation::{Matched, base, is_family, match_up};
 use super::source::{Found, covered, files};
 use super::stream::Log;
-use super::{Collected, Settings, copies, reading};
+use super::{Collected, Settings, capture, copies, reading};
 use crate::error::Error;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,18 +102,22 @@ fn chosen(
     patterns: &[PathBuf],
 ) -> Result<Vec<bool>, Error> {
     let mut chosen: Vec<bool> = cursors.iter().map(Option::is_some).collect();
+    let mut namesakes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, file) in files.iter().enumerate() {
+        namesakes.entry(base(&file.path)).or_default().push(index);
+    }
     let mut fresh: Vec<usize> = (0..files.len()).filter(|index| !chosen[*index]).collect();
-    let packed = |index: usize| files[index].path.extension().is_some_and(|ending| ending == "gz" || ending == "zst");
-    fresh.sort_by_key(|index| (packed(*index), std::cmp::Reverse(files[*index].stat.size), files[*index].path.clone()));
+    fresh.sort_by_key(|index| {
+        (is_packed(&files[*index].path), std::cmp::Reverse(files[*index].stat.size), files[*index].path.clone())
+    });
     for index in fresh {
         let file = &files[index];
         if !file.by_pattern && !rotated_since(file, from, patterns) {
             continue;
         }
         let mut copy = false;
-        for (other, beside) in files.iter().enumerate() {
-            let known = chosen[other] && file.stat.size > 0 && base(&file.path) == base(&beside.path);
-            copy = copy || known && copies::is_copy(&file.path, &beside.path)?;
+        for other in namesakes.get(&base(&file.path)).into_iter().flatten().filter(|other| chosen[**other]) {
+            copy = copy || file.stat.size > 0 && copies::is_copy(&file.path, &files[*other].path)?;
         }
         chosen[index] = !copy;
     }
@@ -127,22 +132,30 @@ fn rotated_since(file: &Found, from: &[LogCursor], patterns: &[PathBuf]) -> bool
     last.is_some_and(|last| file.stat.modified >= last) && family().all(|cursor| Path::new(&cursor.base) != file.path)
 }
 
+fn is_packed(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "gz" || ending == "zst")
+}
+
 /// Tells whether the log is one that nothing is written to any more.
 fn settle(new: &mut LogCursor, old: Option<&LogCursor>, index: usize, files: &[Found]) {
     let file = &files[index];
-    let packed = file.path.extension().is_some_and(|ending| ending == "gz" || ending == "zst");
+    // Capture never goes on in a file of before.
+    let packed = is_packed(&file.path) || capture::is_named(&file.path);
     // A log whose whole directory was moved is not rotated by that.
     let renamed = old
         .is_some_and(|old| old.rotated || old.path != new.path && Path::new(&old.path).parent() == file.path.parent());
     if Path::new(&new.base).parent() != file.path.parent() {
         new.base = base(&file.path);
     }
-    let behind = files.iter().any(|other| other.path.to_string_lossy() == new.base && other.path != file.path);
+    let behind = || files.iter().any(|other| other.path.to_string_lossy() == new.base && other.path != file.path);
     // What bears the log's own name is written to, even if its inode was once
     // that of a rotated log.
     let current = file.path.to_string_lossy() == new.base;
-    new.rotated = packed || !current && (renamed || behind);
-    let newer =
-        files.iter().any(|other| other.path.parent() == file.path.parent() && other.stat.modified > file.stat.modified);
-    new.quiet = newer && old.is_some_and(|old| old.untouched(&file.stat) && old.offset == new.offset);
+    new.rotated = packed || !current && (renamed || behind());
+    // There may be very many files: what is compared faster is compared first.
+    let newer = || {
+        let newer = |other: &Found| other.stat.modified > file.stat.modified;
+        files.iter().any(|other| newer(other) && other.path.parent() == file.path.parent())
+    };
+    new.quiet = old.is_some_and(|old| old.untouched(&file.stat) && old.offset == new.offset) && newer();
 }

@@ -21,7 +21,7 @@ pub struct LogCursor {
     pub(super) modified: i64,
     /// SHA-256 in hex of the first min(4 KiB, `offset`) bytes.
     pub(super) head: String,
-    /// What was read, in decompressed bytes.
+    /// What was read, in decoded bytes.
     pub(super) offset: u64,
     /// Length and SHA-256 in hex of the last line before `offset`; of a line
     /// over 4 KiB the last 4 KiB; of a document all of it.
@@ -35,10 +35,10 @@ pub struct LogCursor {
     pub(super) quiet: bool,
     /// A JSON document, not lines.
     pub(super) document: bool,
-    /// Whether its content was gzip or zstd, whatever its name; unknown in older cursors.
+    /// Whether its content was gzip, zstd or Avro, whatever its name; unknown in older cursors.
     #[serde(default)]
     pub(super) compressed: Option<bool>,
-    /// What follows `offset` is a damaged archive, which was refused once.
+    /// What follows `offset` is damaged or no log, which was refused once.
     #[serde(default)]
     pub(super) damaged: bool,
 }

@@ -1,14 +1,16 @@
 //! The notification log as files: what was notified, and how far it was read.
 //!
 //! Input: files, directories and globs of JSON Lines or JSON documents, plain,
-//! gzip or zstd, and the cursors of an earlier collect. Output: call ids in the
-//! order of the log, what was skipped and refused, and the new cursors. It is a
-//! pure function of files and cursors and writes nothing.
+//! gzip or zstd, or of Avro as Event Hubs Capture writes it, and the cursors of an
+//! earlier collect. Output: call ids in the order of the log, what was skipped and
+//! refused, and the new cursors. It is a pure function of files and cursors and
+//! writes nothing.
 //!
 //! Refused, with their place: lines that are no notification, items without a
 //! call id, and items that do not carry the configured client state. A FIFO or a
 //! device ends the run.
 
+mod capture;
 mod collect;
 mod copies;
 mod cursor;
@@ -90,6 +92,8 @@ pub enum Reason {
     TenantId,
     /// The compressed file is damaged from here on.
     Damaged,
+    /// Avro without events that have a body, or packed in an unknown way.
+    NotACapture,
 }
 
 impl Reason {
@@ -107,6 +111,7 @@ impl Reason {
             Self::ConflictingIds => "conflicting-ids",
             Self::TenantId => "tenant-id",
             Self::Damaged => "damaged-archive",
+            Self::NotACapture => "not-a-capture",
         }
     }
 }
@@ -116,7 +121,7 @@ impl Reason {
 pub struct Rejected {
     /// The log.
     pub file: PathBuf,
-    /// Where the line or document begins, in decompressed bytes.
+    /// Where the line or document begins, in decoded bytes.
     pub offset: u64,
     /// Why.
     pub reason: Reason,

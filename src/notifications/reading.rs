@@ -65,6 +65,9 @@ pub(super) fn read(
 /// A file named `.json`, or one whose first line is an opening bracket alone, is
 /// a document unless its first line is a whole value and more follows.
 fn document(log: &mut Log, path: &Path, settings: &Settings, collected: &mut Collected) -> Result<Option<Progress>> {
+    if log.captured {
+        return Ok(None);
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let named = name.trim_end_matches(".gz").trim_end_matches(".zst").ends_with(".json");
     let mut stream = log.read_from(0)?;
@@ -189,11 +192,12 @@ fn lines(
     match stream.end() {
         End::Clean => {}
         End::Torn => progress.ended = false,
-        End::Damaged => {
+        end @ (End::Damaged | End::Foreign) => {
+            let reason = if end == End::Damaged { Reason::Damaged } else { Reason::NotACapture };
             progress.damaged = true;
             if !from.is_some_and(|from| from.damaged && from.offset == progress.offset) {
                 let at = Position { file: path, offset: progress.offset };
-                refuse(kept(&line.bytes), Reason::Damaged, at, settings, collected);
+                refuse(kept(&line.bytes), reason, at, settings, collected);
             }
         }
     }

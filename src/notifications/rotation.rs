@@ -51,10 +51,8 @@ pub(super) fn match_up(mut files: Vec<Found>, from: &[LogCursor], patterns: &[Pa
         tracing::info!(logs = foreign, "logs that no pattern names any more are forgotten");
     }
     waiting.sort_by(|one, other| other.offset.cmp(&one.offset).then_with(|| one.path.cmp(&other.path)));
-    for base in waiting.iter().map(|cursor| cursor.base.as_str()).collect::<BTreeSet<_>>() {
-        let new = siblings(Path::new(base))?.into_iter().filter(|file| known.insert(file.stat.identity.clone()));
-        files.extend(new);
-    }
+    let bases = waiting.iter().map(|cursor| cursor.base.as_str()).collect();
+    files.extend(siblings(&bases)?.into_iter().filter(|file| known.insert(file.stat.identity.clone())));
     let mut cursors: Vec<Option<LogCursor>> = vec![None; files.len()];
     for pass in Pass::ALL {
         let mut left = Vec::new();
@@ -91,8 +89,8 @@ impl Pass {
     fn fits(self, cursor: &LogCursor, file: &Found) -> bool {
         match self {
             // Known by its inode alone, which may be another file's by now: last.
-            _ if cursor.offset == 0 => self == Self::Content,
-            Self::NameAndIdentity => cursor.named(&file.path) && cursor.same_file(&file.stat),
+            _ if cursor.offset == 0 => self == Self::Content && cursor.same_file(&file.stat),
+            Self::NameAndIdentity => cursor.same_file(&file.stat) && cursor.named(&file.path),
             Self::Identity => cursor.same_file(&file.stat),
             Self::Name => cursor.named(&file.path),
             Self::Family => is_family(cursor, &file.path),

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use globset::{GlobBuilder, GlobMatcher};
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -98,14 +99,28 @@ pub(super) fn files(patterns: &[PathBuf]) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Regular files in the directory of `base` whose names begin with its name.
-pub(super) fn siblings(base: &Path) -> Result<Vec<Found>> {
-    let (Some(directory), Some(name)) = (base.parent(), base.file_name()) else { return Ok(Vec::new()) };
-    let name = name.to_string_lossy();
+/// For each of the paths the regular files in its directory whose names begin with
+/// its name.
+pub(super) fn siblings(bases: &BTreeSet<&str>) -> Result<Vec<Found>> {
+    let mut listings: BTreeMap<&Path, Vec<(PathBuf, String)>> = BTreeMap::new();
     let mut found = Vec::new();
-    for (path, _) in entries(directory)?.into_iter().filter(|(_, other)| other.starts_with(name.as_ref())) {
-        if let Some(metadata) = metadata(&path)?.filter(Metadata::is_file) {
-            found.push(Found { stat: stat_of(&path, &metadata), path, by_pattern: false });
+    for base in bases.iter().map(Path::new) {
+        let (Some(directory), Some(name)) = (base.parent(), base.file_name()) else { continue };
+        let name = name.to_string_lossy();
+        let listing = match listings.entry(directory) {
+            Entry::Occupied(listing) => listing.into_mut(),
+            Entry::Vacant(room) => {
+                let mut listing = entries(directory)?;
+                listing.sort_by(|(_, one), (_, other)| one.cmp(other));
+                room.insert(listing)
+            }
+        };
+        let first = listing.partition_point(|(_, other)| other.as_str() < name.as_ref());
+        let beginning = listing.iter().skip(first).take_while(|(_, other)| other.starts_with(name.as_ref()));
+        for (path, _) in beginning {
+            if let Some(metadata) = metadata(path)?.filter(Metadata::is_file) {
+                found.push(Found { path: path.clone(), stat: stat_of(path, &metadata), by_pattern: false });
+            }
         }
     }
     Ok(found)

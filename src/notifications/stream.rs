@@ -1,5 +1,6 @@
-//! The bytes of one log, decompressed, from one open file.
+//! The bytes of one log, decoded, from one open file.
 
+use super::capture;
 use super::source::{Stat, stat_of};
 use crate::error::{Error, Result};
 use std::fs::File;
@@ -14,10 +15,12 @@ pub(super) const HEAD_BYTES: u64 = 4096;
 pub(super) enum End {
     /// At a border of the format, or not reached yet.
     Clean,
-    /// In the middle of a compressed frame: still being written.
+    /// In the middle of a compressed frame or a block: still being written.
     Torn,
     /// The compressed bytes are damaged.
     Damaged,
+    /// It is Avro, but no capture of events.
+    Foreign,
 }
 
 /// An open log that is not read yet.
@@ -26,8 +29,10 @@ pub(super) struct Log {
     path: PathBuf,
     /// What it was when it was opened.
     pub(super) stat: Stat,
-    /// Whether it is gzip or zstd, told by its first bytes.
+    /// Whether offsets are not those of the file, because it is gzip, zstd or Avro.
     pub(super) compressed: bool,
+    /// Whether it is Avro.
+    pub(super) captured: bool,
 }
 
 impl Log {
@@ -43,14 +48,15 @@ impl Log {
         if !metadata.is_file() {
             return Err(super::source::not_a_file(path));
         }
-        let compressed = format(&mut file).map_err(failed)? != Format::Plain;
-        Ok(Some(Self { file, path: path.to_owned(), stat: stat_of(path, &metadata), compressed }))
+        let format = format(&mut file, path).map_err(failed)?;
+        let (compressed, captured) = (format != Format::Plain, format == Format::Capture);
+        Ok(Some(Self { file, path: path.to_owned(), stat: stat_of(path, &metadata), compressed, captured }))
     }
 
-    /// The bytes from decompressed `offset` on; a shorter log gives none.
+    /// The bytes from decoded `offset` on; a shorter log gives none.
     pub(super) fn read_from(&mut self, offset: u64) -> Result<Stream> {
         let start = || -> io::Result<Box<dyn BufRead>> {
-            let format = format(&mut self.file)?;
+            let format = format(&mut self.file, &self.path)?;
             let mut file = self.file.try_clone()?;
             file.seek(SeekFrom::Start(if format == Format::Plain { offset } else { 0 }))?;
             let file = BufReader::with_capacity(64 * 1024, file);
@@ -60,6 +66,7 @@ impl Log {
                     Box::new(BufReader::with_capacity(64 * 1024, flate2::bufread::MultiGzDecoder::new(file)))
                 }
                 Format::Zstd => Box::new(BufReader::with_capacity(64 * 1024, zstd::Decoder::with_buffer(file)?)),
+                Format::Capture => Box::new(capture::Lines::new(file)),
             })
         };
         let mut start = start;
@@ -84,20 +91,25 @@ enum Format {
     Plain,
     Gzip,
     Zstd,
+    /// Avro, as Event Hubs Capture writes it.
+    Capture,
 }
 
-fn format(file: &mut File) -> io::Result<Format> {
+/// Tells the format by the first bytes. An Avro file whose first bytes are damaged
+/// is still no log of lines: most of it would wait for a line feed.
+fn format(file: &mut File, path: &Path) -> io::Result<Format> {
     file.seek(SeekFrom::Start(0))?;
     let mut magic = Vec::new();
     file.take(4).read_to_end(&mut magic)?;
     Ok(match magic.as_slice() {
         [0x1f, 0x8b, ..] => Format::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd] => Format::Zstd,
+        magic if capture::begins(magic) || !magic.is_empty() && capture::is_named(path) => Format::Capture,
         _ => Format::Plain,
     })
 }
 
-/// The decompressed bytes of a log.
+/// The decoded bytes of a log.
 pub(super) struct Stream {
     inner: Box<dyn BufRead>,
     path: PathBuf,
@@ -110,7 +122,7 @@ impl Stream {
         self.end
     }
 
-    /// What is there next; empty at the end. A torn or damaged frame is an end.
+    /// What is there next; empty at the end. A torn or damaged frame or block is an end.
     pub(super) fn chunk(&mut self) -> Result<&[u8]> {
         if self.end == End::Clean {
             loop {
@@ -127,8 +139,9 @@ impl Stream {
                         self.end = End::Torn;
                         return Ok(&[]);
                     }
-                    Err(_) => {
-                        self.end = End::Damaged;
+                    Err(error) => {
+                        let foreign = error.kind() == io::ErrorKind::Unsupported;
+                        self.end = if foreign { End::Foreign } else { End::Damaged };
                         return Ok(&[]);
                     }
                 }
