@@ -98,6 +98,7 @@ fn every_new_emergency_call_is_told_of_once() {
     let alert: Value = serde_json::from_str(body).unwrap();
     assert_eq!((&alert["event"], &alert["id"]), (&json!("emergency_calls"), &json!("000001-1")));
     assert_eq!(alert["run_id"], place.newest_commit()["run_id"]);
+    assert_eq!(alert["tenant_id"], support::TENANT);
     let start = |days| support::days_ago(days).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     assert_eq!(
         alert["calls"],

@@ -153,8 +153,13 @@ impl Log {
     }
 
     fn collect(&mut self) -> Collected {
-        let settings =
-            Settings { patterns: vec![self.path()], client_state: None, tenant_id: None, max_line_bytes: 1 << 20 };
+        let settings = Settings {
+            patterns: vec![self.path()],
+            client_state: None,
+            other_client_states: Vec::new(),
+            tenant_id: None,
+            max_line_bytes: 1 << 20,
+        };
         let collected = collect(&settings, &self.cursors).unwrap();
         self.cursors.clone_from(&collected.cursors);
         collected

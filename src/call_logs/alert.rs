@@ -95,6 +95,9 @@ pub struct Alert {
     pub event: String,
     /// Tells it apart from all others of its dataset; the same if it is posted again.
     pub id: String,
+    /// The tenant of the dataset, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tenant_id: Option<String>,
     /// The run that found the calls.
     pub run_id: String,
     /// The calls, by their start.

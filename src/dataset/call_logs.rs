@@ -98,7 +98,8 @@ pub fn commit(
             crash_point("logs::part")?;
         }
     }
-    alerts::stage(&mut stage, emergencies, run_id)?;
+    commit.tenant_id = tenant_id.or(commit.tenant_id);
+    alerts::stage(&mut stage, emergencies, &commit)?;
     forget_known(&layout, &mut items)?;
     let counts = commit.counts.logs.clone();
     if stage.files.is_empty() && commit.removed.is_empty() && items.is_empty() && before.as_ref() == Some(&logs) {
@@ -108,7 +109,6 @@ pub fn commit(
     commit.quarantined = prepare::stage_quarantine(&mut stage, &mut items)?;
     commit.counts.quarantined = commit.quarantined.len() as u64;
     commit.counts.schema_drift = drift.counts();
-    commit.tenant_id = tenant_id.or(commit.tenant_id);
     commit.logs = Some(logs);
     commit.files = stage.finish()?;
     crash_point("logs::staged")?;

@@ -53,11 +53,17 @@ impl Work<'_> {
 }
 
 /// Stages what is to be told of `calls`.
-pub(super) fn stage(stage: &mut Stage<'_>, mut calls: Vec<EmergencyCall>, run_id: &str) -> Result<()> {
+pub(super) fn stage(stage: &mut Stage<'_>, mut calls: Vec<EmergencyCall>, commit: &Commit) -> Result<()> {
     calls.sort_unstable();
     for (number, calls) in calls.chunks(MOST_CALLS).enumerate() {
         let id = format!("{:06}-{}", stage.number(), number + 1);
-        let alert = Alert { event: Alert::EVENT.to_owned(), id, run_id: run_id.to_owned(), calls: calls.to_vec() };
+        let alert = Alert {
+            event: Alert::EVENT.to_owned(),
+            id,
+            tenant_id: commit.tenant_id.clone(),
+            run_id: commit.run_id.clone(),
+            calls: calls.to_vec(),
+        };
         put(stage, &format!("{}.json", alert.id), &alert)?;
     }
     Ok(())
