@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 /// Rows that are held before they are committed, in bytes.
-const HELD_BYTES: usize = 256 << 20;
+const HELD_BYTES: usize = 64 << 20;
 
 /// A collection of logs.
 pub struct Collection<'a> {
@@ -85,10 +85,8 @@ impl Collection<'_> {
                 let asked = runtime.block_on(self.ask(&reader, log, window, shutdown));
                 let rows = match asked {
                     Ok(Some(LogOutcome::Rows(rows))) => rows,
-                    Ok(Some(LogOutcome::TooLong)) if window.days() > 1 => {
-                        let (one, other) = window.halves();
-                        windows.push_front(other);
-                        windows.push_front(one);
+                    Ok(Some(LogOutcome::TooLong | LogOutcome::TooMuch)) if window.days() > 1 => {
+                        windows = shorter(window, &windows);
                         continue;
                     }
                     Ok(Some(LogOutcome::Forbidden)) => {
@@ -162,8 +160,10 @@ impl Collection<'_> {
             // rows that a list has twice are told apart.
             to: if log.daily { midnight(window.last) + TimeDelta::seconds(86_399) } else { midnight(window.end()) },
         };
+        // A day cannot be cut.
+        let most = if window.days() > 1 { HELD_BYTES } else { usize::MAX };
         let outcome = tokio::select! {
-            outcome = reader.rows(&asked) => outcome?,
+            outcome = reader.rows(&asked, most) => outcome?,
             () = shutdown.requested() => return Ok(None),
         };
         Ok(Some(match outcome {
@@ -205,11 +205,12 @@ impl Window {
     fn days(self) -> i64 {
         (self.end() - self.first).num_days()
     }
+}
 
-    fn halves(self) -> (Self, Self) {
-        let middle = self.first + TimeDelta::days(self.days() / 2);
-        (Self { last: middle - TimeDelta::days(1), ..self }, Self { first: middle, ..self })
-    }
+/// `window` and those `after` it, half as long as it is: they may be no better.
+fn shorter(window: Window, after: &VecDeque<Window>) -> VecDeque<Window> {
+    let last = after.back().map_or(window.last, |window| window.last);
+    split(window.first, last, (window.days() / 2).max(1)).into()
 }
 
 fn split(first: NaiveDate, last: NaiveDate, days: i64) -> Vec<Window> {
@@ -254,8 +255,10 @@ mod tests {
         assert!(windows.iter().all(|window| window.days() <= 90));
         assert!(windows.windows(2).all(|pair| pair[0].end() == pair[1].first));
         assert_eq!((windows[0].first, windows[4].last), (day("2025-10-22"), day("2026-11-25")));
-        let (one, other) = windows[0].halves();
-        assert_eq!((one.first, one.end(), other.last), (windows[0].first, other.first, windows[0].last));
+        let half = shorter(windows[3], &windows[4..].to_vec().into());
+        assert!(half.iter().all(|window| window.days() <= 45));
+        assert_eq!((half[0].first, half.back().unwrap().last), (windows[3].first, windows[4].last));
+        assert!(half.iter().zip(half.iter().skip(1)).all(|(one, other)| one.end() == other.first));
         assert_eq!(split(day("2026-11-02"), day("2026-11-01"), 90), []);
     }
 

@@ -40,11 +40,16 @@ pub enum LogOutcome {
     Rows(Vec<Vec<u8>>),
     /// Graph answers no window of this length (406).
     TooLong,
+    /// It has more rows than were wanted at once.
+    TooMuch,
     /// Graph refuses this log (403).
     Forbidden,
     /// Not now, or not in a form that can be used. The reason is a stable code.
     Unavailable(String),
 }
+
+/// The code of a window of which more came than was wanted.
+const TOO_MUCH: &str = "too-much";
 
 /// How following the links ended.
 enum Linked {
@@ -60,6 +65,21 @@ pub struct LogReader {
     bounds: Bounds,
 }
 
+/// The rows that came, and how many bytes may come.
+struct Rows {
+    lines: Vec<Vec<u8>>,
+    bytes: usize,
+    most: usize,
+}
+
+impl Rows {
+    fn add(&mut self, page: Vec<Vec<u8>>) -> Result<(), Stop> {
+        self.bytes += page.iter().map(Vec::len).sum::<usize>();
+        self.lines.extend(page);
+        if self.bytes > self.most { Err(Stop::unavailable(TOO_MUCH)) } else { Ok(()) }
+    }
+}
+
 impl Client {
     /// A reader of one log that begins so many requests within a minute.
     #[must_use]
@@ -70,37 +90,38 @@ impl Client {
 }
 
 impl LogReader {
-    /// All rows of `window`.
+    /// All rows of `window`, unless they are more than `most` bytes.
     ///
     /// # Errors
     /// What ends the run: access, or a token service that does not answer.
-    pub async fn rows(&self, window: &LogWindow<'_>) -> Result<LogOutcome, Error> {
-        let mut rows = Vec::new();
+    pub async fn rows(&self, window: &LogWindow<'_>, most: usize) -> Result<LogOutcome, Error> {
+        let mut rows = Rows { lines: Vec::new(), bytes: 0, most };
         match self.pages(window, &mut rows).await {
-            Ok(()) => Ok(LogOutcome::Rows(rows)),
+            Ok(()) => Ok(LogOutcome::Rows(rows.lines)),
             Err(Stop::Fatal(error)) => Err(error),
             Err(Stop::Settled(outcome)) => Ok(match outcome {
                 Outcome::Unusable { reason, .. } if reason == "http-406" => LogOutcome::TooLong,
                 Outcome::Forbidden => LogOutcome::Forbidden,
+                Outcome::Unavailable { reason } if reason == TOO_MUCH => LogOutcome::TooMuch,
                 Outcome::Unavailable { reason } | Outcome::Unusable { reason, .. } => LogOutcome::Unavailable(reason),
                 Outcome::NotFound | Outcome::Record { .. } => LogOutcome::Unavailable("http-404".to_owned()),
             }),
         }
     }
 
-    async fn pages(&self, window: &LogWindow<'_>, rows: &mut Vec<Vec<u8>>) -> Result<(), Stop> {
+    async fn pages(&self, window: &LogWindow<'_>, rows: &mut Rows) -> Result<(), Stop> {
         match self.linked(window, rows).await? {
             Linked::Whole => Ok(()),
             Linked::Broken(why) => {
                 tracing::warn!(log = window.function, why, "a next link is not usable; counting the pages out instead");
-                rows.clear();
+                *rows = Rows { lines: Vec::new(), bytes: 0, most: rows.most };
                 self.counted(window, rows).await
             }
         }
     }
 
     /// Follows the links.
-    async fn linked(&self, window: &LogWindow<'_>, rows: &mut Vec<Vec<u8>>) -> Result<Linked, Stop> {
+    async fn linked(&self, window: &LogWindow<'_>, rows: &mut Rows) -> Result<Linked, Stop> {
         let place = format!("/{}(", window.function);
         let mut url = self.url(window, 0);
         let mut followed: HashSet<Url> = HashSet::from([url.clone()]);
@@ -113,10 +134,10 @@ impl LogReader {
                 Err(stop) => return Err(stop),
             };
             let page = lines(&members).ok_or_else(|| Stop::unavailable("page-without-list"))?;
-            if number > 0 && is_first_again(&page, rows) {
+            if number > 0 && is_first_again(&page, &rows.lines) {
                 return Ok(Linked::Broken("page-loop"));
             }
-            rows.extend(page);
+            rows.add(page)?;
             let Some(next) = members.next_link("value") else { return Ok(Linked::Whole) };
             match link::pinned_in(&next, &self.client.settings().endpoint, window.version, &place) {
                 Ok(next) if followed.insert(next.clone()) => url = next,
@@ -128,16 +149,16 @@ impl LogReader {
     }
 
     /// Asks for page after page by the number of rows before it.
-    async fn counted(&self, window: &LogWindow<'_>, rows: &mut Vec<Vec<u8>>) -> Result<(), Stop> {
+    async fn counted(&self, window: &LogWindow<'_>, rows: &mut Rows) -> Result<(), Stop> {
         for number in 0..MAX_PAGES {
-            let members = self.client.get(&self.url(window, rows.len()), &self.bounds).await?;
+            let members = self.client.get(&self.url(window, rows.lines.len()), &self.bounds).await?;
             let page = lines(&members).ok_or_else(|| Stop::unavailable("page-without-list"))?;
             // The count was not heeded: these pages would not end.
-            if number > 0 && is_first_again(&page, rows) {
+            if number > 0 && is_first_again(&page, &rows.lines) {
                 break;
             }
             let is_last = page.is_empty() || members.next_link("value").is_none();
-            rows.extend(page);
+            rows.add(page)?;
             if is_last {
                 return Ok(());
             }

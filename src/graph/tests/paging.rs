@@ -178,3 +178,25 @@ async fn a_page_without_its_list_is_not_taken() {
         assert_eq!(reason_of(&fetch(&client(&server)).await), "page-without-list", "{body}");
     }
 }
+
+#[tokio::test]
+async fn a_window_of_a_log_that_is_too_much_is_told_from_one_that_fits() {
+    use crate::graph::{LogOutcome, LogWindow};
+    let instant = |text: &str| text.parse().expect("an instant");
+    let window = LogWindow {
+        function: "getPstnCalls",
+        version: "v1.0",
+        from: instant("2026-11-01T00:00:00Z"),
+        to: instant("2026-11-03T00:00:00Z"),
+    };
+    let path = "/v1.0/communications/callRecords/getPstnCalls(fromDateTime=2026-11-01T00:00:00Z,toDateTime=2026-11-03T00:00:00Z)";
+    let server = Server::start();
+    let next = format!("{}{path}?$skip=2", server.url.as_str().trim_end_matches('/'));
+    let first = Answer::ok(format!(r#"{{"@odata.nextLink":"{next}","value":[{{"id":"1"}},{{"id":"2"}}]}}"#));
+    let second = Answer::ok(r#"{"value":[{"id":"3"}]}"#);
+    server.on(path, [first.clone(), first]).on(format!("{path}?$skip=2"), [second]);
+    let reader = client(&server).log_reader(1000);
+    assert_eq!(reader.rows(&window, 19).await.expect("no error"), LogOutcome::TooMuch);
+    let LogOutcome::Rows(rows) = reader.rows(&window, 30).await.expect("no error") else { panic!("no rows") };
+    assert_eq!(rows, [&br#"{"id":"1"}"#[..], br#"{"id":"2"}"#, br#"{"id":"3"}"#]);
+}

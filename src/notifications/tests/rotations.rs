@@ -160,20 +160,21 @@ fn a_torn_archive_is_read_as_far_as_it_goes_and_a_damaged_one_is_refused_once() 
 
 #[test]
 fn daily_logs_may_be_deleted_once_they_are_quiet() {
-    let mut logs = Logs::new("events-*.jsonl");
-    logs.append("events-2026-11-01.jsonl", line(&[1]));
-    assert_eq!(logs.numbers(), [1]);
-    logs.append("events-2026-11-02.jsonl", line(&[2]));
-    let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_000_000_000);
-    std::fs::OpenOptions::new()
-        .append(true)
-        .open(logs.path("events-2026-11-02.jsonl"))
-        .unwrap()
-        .set_modified(later)
-        .unwrap();
-    assert_eq!(logs.numbers(), [2]);
-    logs.remove("events-2026-11-01.jsonl");
-    assert_eq!(logs.numbers(), NONE);
-    logs.remove("events-2026-11-02.jsonl");
-    assert_eq!(logs.collect().gaps.len(), 1);
+    // Also where both were written to within one tick of the clock.
+    for later in [0, 1] {
+        let mut logs = Logs::new("events-*.jsonl");
+        let write = |logs: &Logs, name: &str, number, at: u64| {
+            logs.append(name, line(&[number]));
+            let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_000_000_000 + at);
+            std::fs::OpenOptions::new().append(true).open(logs.path(name)).unwrap().set_modified(at).unwrap();
+        };
+        write(&logs, "events-2026-11-01.jsonl", 1, 0);
+        assert_eq!(logs.numbers(), [1]);
+        write(&logs, "events-2026-11-02.jsonl", 2, later);
+        assert_eq!(logs.numbers(), [2]);
+        logs.remove("events-2026-11-01.jsonl");
+        assert_eq!(logs.numbers(), NONE, "{later}");
+        logs.remove("events-2026-11-02.jsonl");
+        assert_eq!(logs.collect().gaps.len(), 1, "{later}");
+    }
 }
