@@ -402,6 +402,21 @@ pub struct Simulate {
     /// Requests in 20 seconds in all tenants together [default: 15000]
     #[arg(long, value_name = "N")]
     pub app_limit: Option<usize>,
+    /// Have so many rows in the log of PSTN calls, over --log-days
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub pstn_calls: u64,
+    /// The same of direct routing
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub direct_routing_calls: u64,
+    /// The same of text messages
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub sms: u64,
+    /// Add up so many calls in the dial-out report
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub dialout_calls: u64,
+    /// The days up to now that the rows of these logs are spread over
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub log_days: u32,
     /// Do not keep Graph's limits
     #[arg(long)]
     pub no_limits: bool,

@@ -76,12 +76,18 @@ impl CallLogs {
         true
     }
 
-    fn between(&self, log: &Log, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Value> {
+    /// A page of the rows of a window, and how many rows there are.
+    fn page(&self, log: &Log, (from, to): (DateTime<Utc>, DateTime<Utc>), skip: usize) -> (Vec<Value>, usize) {
         let rows = self.rows.get(log.function).map(Vec::as_slice).unwrap_or_default();
         let begin = rows.partition_point(|(start, _)| *start < from);
         let end = rows.partition_point(|(start, _)| if log.takes_end { *start <= to } else { *start < to });
-        let rows: Vec<Value> = rows[begin..end.max(begin)].iter().map(|(_, row)| row.clone()).collect();
-        if log.function == "getPstnOnlineMeetingDialoutReport" { report(&rows) } else { rows }
+        let rows = &rows[begin..end.max(begin)];
+        if log.function == "getPstnOnlineMeetingDialoutReport" {
+            let sums = report(rows.iter().map(|(_, row)| row));
+            let total = sums.len();
+            return (sums.into_iter().skip(skip).take(PAGE).collect(), total);
+        }
+        (rows.iter().skip(skip).take(PAGE).map(|(_, row)| row.clone()).collect(), rows.len())
     }
 }
 
@@ -146,7 +152,7 @@ fn row(log: &Log, seed: u64, n: u64, start: DateTime<Utc>) -> Value {
 }
 
 /// The calls added up by organizer, location, context and currency.
-fn report(calls: &[Value]) -> Vec<Value> {
+fn report<'a>(calls: impl Iterator<Item = &'a Value>) -> Vec<Value> {
     let mut sums: BTreeMap<String, (Value, u64, u64, u64)> = BTreeMap::new();
     for call in calls {
         let key = ["userId", "usageLocation", "destinationContext", "currency"].map(|name| call[name].to_string());
@@ -225,15 +231,14 @@ impl Shared {
             return Err(refused(406, "NotAcceptable"));
         }
         let skip = query.get("$skip").and_then(|skip| skip.parse().ok()).unwrap_or(0);
-        let rows = lock(&self.call_logs).between(asked.log, from, to);
-        let page: Vec<&Value> = rows.iter().skip(skip).take(PAGE).collect();
+        let (page, total) = lock(&self.call_logs).page(asked.log, (from, to), skip);
         let (version, function) = (asked.log.version, asked.log.function);
         let mut body = json!({
             "@odata.context": format!("{}/{version}/$metadata#Collection(microsoft.graph.callRecords.row)", self.base),
             "@odata.count": page.len(),
             "value": page,
         });
-        if rows.len() > skip + PAGE {
+        if total > skip + PAGE {
             let at = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
             let (skip, base) = (skip + PAGE, &self.base);
             let link = format!("{version}{PLACE}{function}(from={},to={})?$skip={skip}", at(from), at(to));

@@ -29,6 +29,11 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
         federated_issuer: flags.federated_issuer,
         tenants: flags.tenants_of_app,
         troubles: flags.tenant_trouble.into_iter().collect(),
+        pstn_calls: flags.pstn_calls,
+        direct_routing_calls: flags.direct_routing_calls,
+        sms: flags.sms,
+        dialout_calls: flags.dialout_calls,
+        log_days: flags.log_days,
         app_limit: flags.app_limit.unwrap_or(defaults.app_limit),
         max_sessions: flags.max_sessions.unwrap_or(defaults.max_sessions),
         ..defaults
