@@ -60,6 +60,7 @@ fn the_first_run_of_a_new_schema_upgrades_all_tables_in_a_commit_of_its_own() {
     assert_eq!(place.newest_commit()["schema"], OLDER_SCHEMA, "a purge brings no part to the new schema");
     let before = place.record_tables();
     support::visit(&place.root().join("streams"), &mut |path| without(path, "packet_utilization"));
+    support::visit(&place.root().join("ledger"), &mut |path| without(path, "versions"));
     let archived = days_ago(1).date_naive();
     fs::remove_dir_all(place.root().join(format!("raw/call_date={}", days_ago(2).date_naive()))).unwrap();
 
@@ -87,6 +88,18 @@ fn the_first_run_of_a_new_schema_upgrades_all_tables_in_a_commit_of_its_own() {
     assert_eq!(verified["fault_count"], 1, "{verified}");
     assert!(verified["faults"][0].as_str().unwrap().starts_with("raw/"), "{verified}");
     place.callrec(&["run"]).expect(0);
+
+    // A row of the older program counts as one of the version that is stored.
+    let versions = || {
+        let mut rows = support::rows(&place.root(), "ledger", &["call_id", "versions"]);
+        rows.sort();
+        rows.into_iter().map(|row| row[1].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(), ["null", "null", "[1]", "null"]);
+    graph.put(&record(&call_id(1), 3, days_ago(1), 2));
+    place.notify([call_id(1).as_str()]);
+    place.callrec(&["run"]).expect(0);
+    assert_eq!(versions(), ["[1, 3]", "null", "[1]", "null"]);
 }
 
 #[test]

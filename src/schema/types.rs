@@ -133,6 +133,8 @@ pub enum Type {
     DurationMs,
     /// A small set of texts.
     StringList,
+    /// A small set of Edm.Int64. Of no table of records.
+    Int64List,
 }
 
 /// Where a column's values come from.

@@ -25,6 +25,7 @@ FILE_TYPES = {
     "timestamp": "timestamp[us, UTC]",
     "duration_ms": "float64",
     "list<string>": "list<string>",
+    "list<int64>": "list<int64>",
 }
 SHOWN = 5
 
