@@ -172,7 +172,7 @@ fn a_run_renews_what_ends_within_a_day_and_goes_on_without_a_subscription() {
 fn at_graph<T>(place: &Place, work: impl AsyncFnOnce(Client) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let config = Config::load(Some(place.config())).unwrap();
+        let config = Config::load(&callrec::config::whole(Some(&place.config())).unwrap()).unwrap();
         let (_, client) = pipeline::connect(&config, config.clock(), None).await.unwrap();
         work(client).await
     })
