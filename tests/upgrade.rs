@@ -7,44 +7,18 @@
     reason = "tests fail by panics and rewrite files as they like"
 )]
 
+#[path = "support/narrow.rs"]
+mod narrow;
 mod support;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::DataType;
 use callrec::schema::Catalogue;
-use parquet::arrow::ArrowWriter;
+use narrow::{batches, without};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::path::Path;
-use std::sync::Arc;
 use support::{Graph, OLDER_SCHEMA, Place, call_id, days_ago, record};
-
-fn batches(path: &Path) -> Vec<RecordBatch> {
-    ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap())
-        .unwrap()
-        .build()
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
-}
-
-/// Takes a column out of a part, as if an older program had written it.
-fn without(path: &Path, column: &str) {
-    let narrow = |batch: &RecordBatch| {
-        let keep: Vec<usize> = (0..batch.num_columns()).filter(|&n| batch.schema().field(n).name() != column).collect();
-        batch.project(&keep).unwrap()
-    };
-    let old: Vec<RecordBatch> = batches(path).iter().map(narrow).collect();
-    let schema = Arc::new(Schema::new(old[0].schema().fields().clone()));
-    let mut writer =
-        ArrowWriter::try_new(File::create(path).unwrap(), schema.clone(), Some(WriterProperties::default())).unwrap();
-    for batch in old {
-        writer.write(&RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).unwrap()).unwrap();
-    }
-    writer.close().unwrap();
-}
 
 #[test]
 fn the_first_run_of_a_new_schema_upgrades_all_tables_in_a_commit_of_its_own() {
