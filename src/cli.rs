@@ -292,6 +292,9 @@ pub struct Status {
     /// Name the pending ids that Graph forgets within this time, such as 48h, and end with 3 if there are any
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     pub expiring: Option<Duration>,
+    /// Say instead where this call stands, and end with 3 if it is not known. May be repeated
+    #[arg(long = "id", value_name = "ID", conflicts_with = "expiring")]
+    pub ids: Vec<CallId>,
 }
 
 /// How a verb answers.

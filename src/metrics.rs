@@ -12,7 +12,7 @@ use std::fmt::Write;
 #[must_use]
 pub fn text(summaries: &[Summary], now: DateTime<Utc>) -> String {
     let mut text = String::new();
-    let mut gauge = |name: &str, help: &str, values: &dyn Fn(&Summary) -> Vec<(Option<Label>, f64)>| {
+    let mut gauge = |name: &str, help: &str, values: &dyn Fn(&Summary) -> Series| {
         let _ = writeln!(text, "# HELP callrec_run_{name} {help}\n# TYPE callrec_run_{name} gauge");
         for summary in summaries {
             // The sum would make that of all series twice as large.
@@ -37,7 +37,7 @@ pub fn text(summaries: &[Summary], now: DateTime<Utc>) -> String {
     });
     gauge("duration_seconds", "How long the run took.", &|s| one(s.duration_seconds));
     gauge("fetch_seconds", "Of this, how long records were fetched.", &|s| one(s.fetch_seconds));
-    let counts: [(&str, &str, fn(&Summary) -> u64); 13] = [
+    let counts: [Figure<Summary, u64>; 13] = [
         ("notifications_read", "Items read from the notification log.", |s| s.notifications_read),
         ("ids_collected", "Different ids that came from the log and by hand.", |s| s.ids_collected),
         ("requests", "Requests to Graph.", |s| s.requests),
@@ -69,7 +69,7 @@ pub fn text(summaries: &[Summary], now: DateTime<Utc>) -> String {
     gauge("schema_drift", "Members that no column holds, and values that fit none.", &|s| {
         one(count(s.schema_drift.values().sum()))
     });
-    let alerts: [(&str, &str, fn(&Summary) -> Option<u64>); 2] = [
+    let alerts: [Figure<Summary, Option<u64>>; 2] = [
         ("alerts_sent", "Emergency calls that the receiver of alerts was told of.", |s| s.alerts_sent),
         ("alerts_pending", "Emergency calls that it is still to be told of.", |s| s.alerts_pending),
     ];
@@ -81,7 +81,7 @@ pub fn text(summaries: &[Summary], now: DateTime<Utc>) -> String {
     gauge("tenants", "Tenants of the run, by how they ended.", &|s| {
         s.tenants.as_ref().map_or_else(Vec::new, |tenants| each("status", &tenants.by_status))
     });
-    let of_list: [(&str, &str, fn(&Report) -> u64); 4] = [
+    let of_list: [Figure<Report, u64>; 4] = [
         ("listed", "Records that Graph lists.", |r| r.listed),
         ("missed", "Calls of which no notification was read.", |r| r.missed),
         ("missed_updates", "Later versions that were not notified.", |r| r.missed_updates),
@@ -96,6 +96,10 @@ pub fn text(summaries: &[Summary], now: DateTime<Utc>) -> String {
 }
 
 type Label = (&'static str, String);
+/// The values of a gauge, each with what tells it from the others.
+type Series = Vec<(Option<Label>, f64)>;
+/// Its name, its help, and where it comes from.
+type Figure<Of, Value> = (&'static str, &'static str, fn(&Of) -> Value);
 
 /// What of a sum over tenants is no sum of their series.
 const OF_SUMS: [&str; 2] = ["tenants", "duration_seconds"];

@@ -1,6 +1,7 @@
 //! The scheduled job: collect, fetch, flatten, publish.
 
 mod plan;
+mod record;
 
 pub use plan::Plan;
 
@@ -72,17 +73,22 @@ pub struct Ended {
 
 /// Runs the job once. The summary is whole also when an error ended it.
 pub fn run(config: &Config, options: &Options) -> Ended {
-    end(config, options, |run, begun| run.all(begun))
+    end(config, options, record::command(options), |run, held, begun| run.all(held, begun))
 }
 
 /// Collects the telephony logs of some days, the first and the last included, and
 /// nothing else.
 pub fn logs(config: &Config, dates: (NaiveDate, NaiveDate), options: &Options) -> Ended {
-    end(config, options, |run, begun| run.only_logs(begun, dates))
+    end(config, options, "logs", |run, held, begun| run.only_logs(held, begun, dates))
 }
 
-fn end(config: &Config, options: &Options, work: impl FnOnce(&mut Run<'_>, Instant) -> Result<()>) -> Ended {
-    let begun = Instant::now();
+fn end(
+    config: &Config,
+    options: &Options,
+    command: &'static str,
+    work: impl FnOnce(&mut Run<'_>, &mut Option<Dataset>, Instant) -> Result<()>,
+) -> Ended {
+    let (begun, started_at) = (Instant::now(), config.clock().now());
     let mut run = Run {
         config,
         options,
@@ -95,7 +101,9 @@ fn end(config: &Config, options: &Options, work: impl FnOnce(&mut Run<'_>, Insta
         plan: None,
         signal: None,
     };
-    let error = work(&mut run, begun).err();
+    // The lock is held until the row of the run is written.
+    let mut held = None;
+    let error = work(&mut run, &mut held, begun).err();
     let waits = options.alerts.is_some() && run.summary.alerts_pending.is_some_and(|calls| calls > 0);
     if waits {
         tracing::error!(
@@ -117,7 +125,11 @@ fn end(config: &Config, options: &Options, work: impl FnOnce(&mut Run<'_>, Insta
     summary.exit_code = code;
     status.clone_into(&mut summary.status);
     summary.duration_seconds = begun.elapsed().as_secs_f64();
-    Ended { summary, error, at: config.clock().now(), plan, unsettled: named_pending }
+    let at = config.clock().now();
+    if let Some(dataset) = held.filter(|_| !options.dry_run) {
+        record::record(&dataset, command, (started_at, at), &mut summary);
+    }
+    Ended { summary, error, at, plan, unsettled: named_pending }
 }
 
 struct Run<'a> {
@@ -135,19 +147,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, begun: Instant) -> Result<()> {
-        let (runtime, mut dataset) = self.open()?;
+    fn all(&mut self, held: &mut Option<Dataset>, begun: Instant) -> Result<()> {
+        let (runtime, dataset) = self.open(held)?;
         let mut shutdown = runtime.block_on(async { Shutdown::listen() });
         if !self.options.dry_run && self.options.given.is_empty() {
-            self.tell_of_earlier(&runtime, &dataset, &mut shutdown);
+            self.tell_of_earlier(&runtime, dataset, &mut shutdown);
         }
         let leftover = dataset.leftover()?;
-        let mut work = self.collect(&dataset, leftover.as_ref())?;
+        let mut work = self.collect(dataset, leftover.as_ref())?;
         let only_named = !self.options.named.is_empty() || !self.options.given.is_empty();
         let deadline = self.options.max_runtime.map(|limit| begun + limit);
         let connected = match &self.options.reconcile {
             None => None,
-            Some(request) => Some(self.reconcile(request, &runtime, deadline, &dataset, &mut work, &mut shutdown)?),
+            Some(request) => Some(self.reconcile(request, &runtime, deadline, dataset, &mut work, &mut shutdown)?),
         };
         let connected = self.renew(connected, &runtime, deadline, only_named)?;
         let mut queue: VecDeque<CallId> = self.due(&work, leftover.as_ref(), only_named).into();
@@ -169,7 +181,7 @@ impl Run<'_> {
         let outcome = if idle {
             Ok(())
         } else {
-            pipeline.run(&runtime, &mut dataset, &mut work, &mut queue, &mut shutdown, &mut self.summary)
+            pipeline.run(&runtime, dataset, &mut work, &mut queue, &mut shutdown, &mut self.summary)
         };
         self.signal = shutdown.exit_code();
         let due = queue.len();
@@ -180,12 +192,12 @@ impl Run<'_> {
         outcome?;
         if self.signal.is_none() && dataset.leftover()?.is_none() {
             let policy = maintain::Policy::Scheduled { today: self.clock.today(), like: self.config.merge_parts };
-            if let Some(commit) = maintain::merge(&mut dataset, policy, &self.options.run_id, self.clock.now())? {
+            if let Some(commit) = maintain::merge(dataset, policy, &self.options.run_id, self.clock.now())? {
                 tracing::info!(files = commit.files.len(), "merged parts");
                 self.summary.add_files(&commit);
             }
             if !only_named && !self.config.logs.tables.is_empty() {
-                self.collect_logs(&runtime, &mut dataset, &mut shutdown, None, begun)?;
+                self.collect_logs(&runtime, dataset, &mut shutdown, None, begun)?;
             }
         }
         Ok(())
@@ -217,11 +229,11 @@ impl Run<'_> {
         finished.refusal().map_or(Ok(()), Err)
     }
 
-    fn only_logs(&mut self, begun: Instant, dates: (NaiveDate, NaiveDate)) -> Result<()> {
-        let (runtime, mut dataset) = self.open()?;
+    fn only_logs(&mut self, held: &mut Option<Dataset>, begun: Instant, dates: (NaiveDate, NaiveDate)) -> Result<()> {
+        let (runtime, dataset) = self.open(held)?;
         let mut shutdown = runtime.block_on(async { Shutdown::listen() });
-        self.tell_of_earlier(&runtime, &dataset, &mut shutdown);
-        self.collect_logs(&runtime, &mut dataset, &mut shutdown, Some(dates), begun)
+        self.tell_of_earlier(&runtime, dataset, &mut shutdown);
+        self.collect_logs(&runtime, dataset, &mut shutdown, Some(dates), begun)
     }
 
     /// Tells the receiver of alerts of the emergency calls that are published and that
@@ -250,18 +262,19 @@ impl Run<'_> {
         }
     }
 
-    /// The dataset, in the schema of this program.
-    fn open(&self) -> Result<(Runtime, Dataset)> {
+    /// The dataset, in the schema of this program, to be held until the run has ended.
+    fn open<'d>(&self, held: &'d mut Option<Dataset>) -> Result<(Runtime, &'d mut Dataset)> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .map_err(|e| Error::new(Class::Io, "Cannot start the runtime").because(e))?;
         let layout = Layout::new(&self.config.root, self.config.modes);
-        let mut dataset = Dataset::open(layout, Catalogue::embedded())?;
+        let dataset = Dataset::open(layout, Catalogue::embedded())?;
         dataset.check_tenant(self.config.tenant_id.map(|id| id.to_string()).as_deref())?;
+        let dataset = held.insert(dataset);
         if dataset.needs_upgrade() && !self.options.dry_run {
-            self.upgrade(&mut dataset)?;
+            self.upgrade(dataset)?;
         }
         Ok((runtime, dataset))
     }

@@ -1,5 +1,9 @@
 //! `status`: what is pending, quarantined and expiring, and the last runs.
 
+mod ids;
+
+pub use ids::{Standing, standing};
+
 use crate::call_id::CallId;
 use crate::dataset::commit::{self, Kind};
 use crate::dataset::layout::Layout;
@@ -76,22 +80,13 @@ pub struct LastCommit {
 /// # Errors
 /// By class configuration when there is no dataset or its state is damaged.
 pub fn status(layout: &Layout, now: DateTime<Utc>, within: Option<TimeDelta>) -> Result<Status> {
-    if !layout.state().is_dir() {
-        return Err(Error::config(format!("There is no dataset at {}", layout.root().display()))
-            .hint("check [output] root in the config, or run `callrec run` first"));
-    }
+    check(layout)?;
     let numbers = commit::numbers(layout)?;
     let newest = numbers.last().map(|&number| commit::read(layout, number)).transpose()?;
     let mut pending: BTreeMap<String, u64> = BTreeMap::new();
     let mut expiring_soon = 0;
     for id in newest.iter().flat_map(|c| &c.pending) {
-        let why = match id.state {
-            State::Due => "due",
-            State::Retry => "retry",
-            State::NotFound => "not_found",
-            State::Forbidden => "forbidden",
-        };
-        *pending.entry(why.to_owned()).or_default() += 1;
+        *pending.entry(why(id.state).to_owned()).or_default() += 1;
         expiring_soon += u64::from(id.expires_at() - now < SOON);
     }
     let expiring = within.map(|within| {
@@ -132,6 +127,23 @@ pub fn status(layout: &Layout, now: DateTime<Utc>, within: Option<TimeDelta>) ->
         quarantined,
         last_commits,
     })
+}
+
+const fn why(state: State) -> &'static str {
+    match state {
+        State::Due => "due",
+        State::Retry => "retry",
+        State::NotFound => "not_found",
+        State::Forbidden => "forbidden",
+    }
+}
+
+fn check(layout: &Layout) -> Result<()> {
+    if layout.state().is_dir() {
+        return Ok(());
+    }
+    Err(Error::config(format!("There is no dataset at {}", layout.root().display()))
+        .hint("check [output] root in the config, or run `callrec run` first"))
 }
 
 impl Status {

@@ -157,11 +157,16 @@ fn cases(date: &str) -> Vec<(String, Plant, i32)> {
     for directory in ["commits", "spool", "staging", "quarantine", "alerts"] {
         add(&format!("_callrec/{directory}"), &[DirectoryLink, Dangling, FileLink, Fifo], 78);
     }
-    for table in ["calls", "raw", "ledger", "pstn_calls", "raw/pstn_calls"] {
+    for table in ["calls", "raw", "ledger", "runs", "pstn_calls", "raw/pstn_calls"] {
         add(table, &[DirectoryLink, Dangling, Fifo], 78);
     }
     add(&format!("calls/call_date={date}"), &[DirectoryLink, Dangling, Fifo], 78);
     add("raw/call_date=2020-01-01", &[DirectoryLink, Dangling, Fifo], 78);
+    add("runs/run_month=2020-01", &[DirectoryLink, Dangling, Fifo], 78);
+    // Nothing depends on it: no run fails for it.
+    add("runs/run_month=2020-01/runs.parquet", &[FileLink, Dangling, Fifo, Directory], 3);
+    add("runs/run_month=2020-01/runs.parquet", &[HardLink], 0);
+    add("_callrec/staging/runs.parquet", &[FileLink, Dangling, HardLink, Fifo, Directory], 0);
     add("_callrec/lock", &[FileLink, Dangling, HardLink, Fifo], 78);
     add("_callrec/lock", &[Directory], 74);
     add("_callrec/commits/000009.json", &[FileLink, Dangling, HardLink, Fifo], 78);

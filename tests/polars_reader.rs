@@ -52,6 +52,7 @@ fn text(value: &AnyValue<'_>) -> String {
         AnyValue::String(value) => format!("{value:?}"),
         AnyValue::StringOwned(value) => format!("{:?}", value.as_str()),
         AnyValue::Datetime(value, _, zone) => format!("{value} {}", zone.unwrap().as_str()),
+        AnyValue::DatetimeOwned(value, _, zone) => format!("{value} {}", zone.as_ref().unwrap().as_str()),
         AnyValue::List(list) => {
             let items: Vec<String> = (0..list.len()).map(|at| text(&list.get(at).unwrap())).collect();
             format!("[{}]", items.join(","))
@@ -114,8 +115,12 @@ fn polars_reads_the_directory_and_the_glob_to_the_same_rows_as_arrow() {
     let root = home.path().join("out");
     sample(&root);
     let catalogue = Catalogue::embedded();
-    for table in catalogue.tables.iter().chain([&catalogue.ledger]) {
-        let key = if table.name == "ledger" { "seen_date" } else { "call_date" };
+    for table in catalogue.tables.iter().chain([&catalogue.ledger, &catalogue.runs]) {
+        let key = match table.name.as_str() {
+            "ledger" => "seen_date",
+            "runs" => "run_month",
+            _ => "call_date",
+        };
         let directory = root.join(&table.name);
         let glob = format!("{}/{key}=*/*.parquet", directory.display());
         let mut names: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();

@@ -107,7 +107,7 @@ fn all_readers_see_the_same() {
     fs::write(&schema, callrec(&root, &["schema", "--format", "json"]).stdout).expect("written");
 
     let compared: Compared = serde_json::from_str(&python("compare.py", &[&root, &schema])).expect("JSON");
-    assert_eq!(compared.tables.len(), TABLES.len() + 1, "the record tables and the ledger");
+    assert_eq!(compared.tables.len(), TABLES.len() + 2, "the record tables, the ledger and the runs");
     assert_eq!(compared.readings, compared.tables.len() * 4 * 2, "four readers, two ways");
     for table in TABLES {
         assert_eq!(compared.tables[table].rows, summary.rows[table], "{table}");

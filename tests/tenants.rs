@@ -140,6 +140,14 @@ fn a_log_of_all_tenants_gives_each_its_own() {
     let status = place.callrec(&["status", "--format", "json", "--tenant", "t002"]).expect(0).stdout;
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!((&status["tenant"], &status["answer"]["newest_commit"]), (&json!("t002"), &json!(1)));
+    // One of the tenants has the call.
+    let id = graph.simulator.ids_of(1)[0].clone();
+    let standing = place.callrec(&["status", "--id", &id]).expect(0).stdout;
+    assert_eq!(standing.matches("unknown").count(), 2, "{standing}");
+    let ended = place.callrec(&["status", "--format", "json", "--id", &id, "--id", &support::call_id(1)]).expect(3);
+    let states =
+        ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["answer"][0]["state"].clone());
+    assert_eq!(states.collect::<Vec<_>>(), [json!("unknown"), json!("exported"), json!("unknown")]);
     place.callrec(&["verify"]).expect(0);
     let (of, _) = (place.callrec(&["compact"]).expect(0), ());
     assert_eq!(of.stdout.lines().count(), 3);

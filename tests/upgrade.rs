@@ -7,44 +7,18 @@
     reason = "tests fail by panics and rewrite files as they like"
 )]
 
+#[path = "support/narrow.rs"]
+mod narrow;
 mod support;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::DataType;
 use callrec::schema::Catalogue;
-use parquet::arrow::ArrowWriter;
+use narrow::{batches, without};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::path::Path;
-use std::sync::Arc;
 use support::{Graph, OLDER_SCHEMA, Place, call_id, days_ago, record};
-
-fn batches(path: &Path) -> Vec<RecordBatch> {
-    ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap())
-        .unwrap()
-        .build()
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
-}
-
-/// Takes a column out of a part, as if an older program had written it.
-fn without(path: &Path, column: &str) {
-    let narrow = |batch: &RecordBatch| {
-        let keep: Vec<usize> = (0..batch.num_columns()).filter(|&n| batch.schema().field(n).name() != column).collect();
-        batch.project(&keep).unwrap()
-    };
-    let old: Vec<RecordBatch> = batches(path).iter().map(narrow).collect();
-    let schema = Arc::new(Schema::new(old[0].schema().fields().clone()));
-    let mut writer =
-        ArrowWriter::try_new(File::create(path).unwrap(), schema.clone(), Some(WriterProperties::default())).unwrap();
-    for batch in old {
-        writer.write(&RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).unwrap()).unwrap();
-    }
-    writer.close().unwrap();
-}
 
 #[test]
 fn the_first_run_of_a_new_schema_upgrades_all_tables_in_a_commit_of_its_own() {
@@ -60,6 +34,7 @@ fn the_first_run_of_a_new_schema_upgrades_all_tables_in_a_commit_of_its_own() {
     assert_eq!(place.newest_commit()["schema"], OLDER_SCHEMA, "a purge brings no part to the new schema");
     let before = place.record_tables();
     support::visit(&place.root().join("streams"), &mut |path| without(path, "packet_utilization"));
+    support::visit(&place.root().join("ledger"), &mut |path| without(path, "versions"));
     let archived = days_ago(1).date_naive();
     fs::remove_dir_all(place.root().join(format!("raw/call_date={}", days_ago(2).date_naive()))).unwrap();
 
@@ -87,6 +62,18 @@ fn the_first_run_of_a_new_schema_upgrades_all_tables_in_a_commit_of_its_own() {
     assert_eq!(verified["fault_count"], 1, "{verified}");
     assert!(verified["faults"][0].as_str().unwrap().starts_with("raw/"), "{verified}");
     place.callrec(&["run"]).expect(0);
+
+    // A row of the older program counts as one of the version that is stored.
+    let versions = || {
+        let mut rows = support::rows(&place.root(), "ledger", &["call_id", "versions"]);
+        rows.sort();
+        rows.into_iter().map(|row| row[1].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(), ["null", "null", "[1]", "null"]);
+    graph.put(&record(&call_id(1), 3, days_ago(1), 2));
+    place.notify([call_id(1).as_str()]);
+    place.callrec(&["run"]).expect(0);
+    assert_eq!(versions(), ["[1, 3]", "null", "[1]", "null"]);
 }
 
 #[test]

@@ -171,6 +171,79 @@ fn ids_by_hand_read_no_log_and_a_dry_run_asks_nothing() {
 }
 
 #[test]
+fn the_ledger_has_all_versions_that_were_stored() {
+    let (graph, place) = exported();
+    for version in [2, 5] {
+        graph.put(&record(&call_id(1), version, days_ago(1), 2));
+        place.notify([1, 2].map(call_id).iter().map(String::as_str));
+        place.callrec(&["run"]).expect(0);
+    }
+    // One that is asked for before it is there.
+    place.notify([call_id(9).as_str()]);
+    place.callrec(&["run"]).expect(0);
+    let expected = ["[1, 2, 5]", "[1]", "[1]", "[1]", "[]"];
+    for verb in ["verify", "rebuild", "compact", "verify"] {
+        let mut rows = support::rows(&place.root(), "ledger", &["call_id", "versions"]);
+        rows.sort();
+        assert_eq!(rows.iter().map(|row| row[1].as_str()).collect::<Vec<_>>(), expected, "before {verb}");
+        place.callrec(&[verb]).expect(0);
+    }
+    // What is purged and comes back in an older version was stored in all of them.
+    place.callrec(&["purge", "--call", &call_id(1)]).expect(0);
+    let another = Graph::empty();
+    another.put(&record(&call_id(1), 3, days_ago(1), 2));
+    place.configure(&another.endpoint(), "");
+    place.notify([call_id(1).as_str()]);
+    place.callrec(&["run"]).expect(0);
+    let rows = support::rows(&place.root(), "ledger", &["call_id", "version", "versions"]);
+    assert!(rows.contains(&vec![call_id(1), "3".into(), "[1, 2, 3, 5]".into()]), "{rows:?}");
+}
+
+#[test]
+fn status_says_where_a_call_stands() {
+    let (graph, place) = exported();
+    graph.put(&record(&call_id(1), 2, days_ago(1), 2));
+    graph.put(&support::refused(&call_id(5), days_ago(1)));
+    place.notify([1, 5, 6].map(call_id).iter().map(String::as_str));
+    place.callrec(&["run"]).expect(3);
+    let status = |numbers: &[u32], format: &str, code: i32| {
+        let ids: Vec<String> = numbers.iter().map(|n| call_id(*n)).collect();
+        let mut arguments = vec!["status", "--format", format];
+        ids.iter().for_each(|id| arguments.extend(["--id", id]));
+        place.callrec(&arguments).expect(code).stdout
+    };
+    let told: Value = serde_json::from_str(status(&[1, 5, 6, 7], "json", 3).trim()).unwrap();
+    let [stored, refused, pending, unknown] = [0, 1, 2, 3].map(|at| &told[at]);
+    assert_eq!((&stored["call_id"], &stored["state"]), (&json!(call_id(1)), &json!("exported")));
+    assert_eq!((&stored["version"], &stored["versions"]), (&json!(2), &json!([1, 2])));
+    assert_eq!(stored["sources"], json!(["notifications"]));
+    assert!(stored["first_notified_at"].as_str() < stored["last_notified_at"].as_str(), "{stored}");
+    let days = stored["expires_in_days"].as_f64().unwrap();
+    assert!((28.0..=29.6).contains(&days), "{stored}");
+    assert_eq!((&refused["state"], &refused["reason"]), (&json!("quarantined"), &json!("no-start")));
+    assert_eq!((&pending["state"], &pending["reason"]), (&json!("pending"), &json!("not-found")), "{pending}");
+    assert_eq!((&pending["pending"]["why"], &pending["pending"]["attempts"]), (&json!("not_found"), &json!(1)));
+    assert_eq!(
+        (&unknown["state"], &unknown["pending"], &unknown["versions"]),
+        (&json!("unknown"), &Value::Null, &json!([]))
+    );
+    let text = status(&[1, 6], "text", 0);
+    assert!(text.contains("versions       1, 2\n") && text.contains("days from now"), "{text}");
+    assert!(text.contains("pending        not_found (not-found), asked 1 times"), "{text}");
+    assert!(status(&[7], "text", 3).contains("unknown"));
+
+    // What no ledger has yet stands in the newest commit.
+    let alone = Place::new(&graph.endpoint(), "");
+    alone.notify([call_id(1).as_str()]);
+    alone.callrec(&["run", "--max-runtime", "1ns"]).expect(75);
+    support::visit(&alone.root().join("ledger"), &mut |path| fs::remove_file(path).unwrap());
+    let text = alone.callrec(&["status", "--id", &call_id(1)]).expect(0).stdout;
+    assert!(text.contains("state          pending\n") && text.contains("pending        due, asked 0 times"), "{text}");
+    place.callrec(&["status", "--id", "no-guid"]).expect(2);
+    place.callrec(&["status", "--id", &call_id(1), "--expiring", "1h"]).expect(2);
+}
+
+#[test]
 fn a_run_without_time_leaves_its_ids_for_the_next_one() {
     let graph = Graph::empty();
     graph.put(&record(&call_id(1), 1, days_ago(1), 1));

@@ -11,6 +11,10 @@ pub const STATE: &str = "_callrec";
 pub const RAW: &str = "raw";
 /// The table of where each call id stands.
 pub const LEDGER: &str = "ledger";
+/// The table of runs, which is no part of any commit.
+pub const RUNS: &str = "runs";
+/// What the names of its partitions begin with.
+pub const RUN_MONTH: &str = "run_month=";
 
 /// The directory of alerts that are not delivered, in that of the state.
 pub const ALERTS: &str = "alerts";
@@ -120,11 +124,11 @@ impl Layout {
             files::make_private(&directory)?;
         }
         // The archives of logs are within that of the records.
-        for table in [RAW, LEDGER].into_iter().chain(tables) {
+        for table in [RAW, LEDGER, RUNS].into_iter().chain(tables) {
             let directory = self.root.join(table);
             files::check_directory(&directory)?;
             for partition in files::list(&directory)? {
-                if partition_date(table, &partition).is_some() {
+                if is_partition(table, &partition) {
                     files::check_directory(&partition)?;
                 }
             }
@@ -229,6 +233,11 @@ fn parts_in(table: &str, date: NaiveDate, directory: &Path) -> Result<Vec<Part>>
 
 fn partition_key(table: &str) -> &'static str {
     if table == LEDGER { "seen_date" } else { "call_date" }
+}
+
+fn is_partition(table: &str, directory: &Path) -> bool {
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    partition_date(table, directory).is_some() || table == RUNS && name.starts_with(RUN_MONTH)
 }
 
 fn partition_date(table: &str, directory: &Path) -> Option<NaiveDate> {

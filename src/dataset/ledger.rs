@@ -7,10 +7,10 @@ use super::parquet::PartWriter;
 use super::stage::Stage;
 use super::tables::Tables;
 use crate::arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    Array, ArrayRef, AsArray, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray,
 };
-use crate::arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
+use crate::arrow::datatypes::{DataType, FieldRef, Int64Type, SchemaRef, TimestampMicrosecondType};
 use crate::error::{Error, Result};
 use crate::files::PRIVATE;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -84,19 +84,31 @@ pub struct Touch {
     pub asked_at: Option<i64>,
 }
 
+/// One row. Instants are in microseconds since 1970; the columns say what they mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Row {
-    call_id: String,
+pub struct Row {
+    /// The call.
+    pub call_id: String,
     tenant_id: Option<String>,
-    state: String,
-    reason: Option<String>,
-    sources: BTreeSet<String>,
-    first_notified_at: Option<i64>,
-    last_notified_at: Option<i64>,
-    fetched_at: Option<i64>,
+    /// Where it stands.
+    pub state: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// Where the id came from.
+    pub sources: BTreeSet<String>,
+    /// First notification.
+    pub first_notified_at: Option<i64>,
+    /// Last notification.
+    pub last_notified_at: Option<i64>,
+    /// When the stored version was fetched.
+    pub fetched_at: Option<i64>,
     asked_at: Option<i64>,
-    expires_at: Option<i64>,
-    version: Option<i64>,
+    /// When Graph forgets it.
+    pub expires_at: Option<i64>,
+    /// The stored version.
+    pub version: Option<i64>,
+    /// All that were fetched and stored.
+    pub versions: BTreeSet<i64>,
     call_start_date_time: Option<i64>,
     call_end_date_time: Option<i64>,
     last_modified_date_time: Option<i64>,
@@ -119,6 +131,7 @@ impl Row {
         if let Some(fetched) = &touch.fetched {
             self.fetched_at = Some(fetched.at);
             self.version = Some(fetched.version);
+            self.versions.insert(fetched.version);
             self.call_start_date_time = Some(fetched.start);
             self.call_end_date_time = fetched.end;
             self.last_modified_date_time = fetched.last_modified;
@@ -134,6 +147,7 @@ impl Row {
             && self.reason == other.reason
             && self.sources == other.sources
             && self.version == other.version
+            && self.versions == other.versions
             && self.last_notified_at == other.last_notified_at
             && self.asked_at == other.asked_at
     }
@@ -145,13 +159,7 @@ impl Row {
 /// Any failure of the file system, by class I/O.
 pub fn stage(stage: &mut Stage<'_>, layout: &Layout, tables: &Tables, touches: &BTreeMap<String, Touch>) -> Result<()> {
     let ids: HashSet<&str> = touches.keys().map(String::as_str).collect();
-    let mut present: HashMap<String, (Part, Row)> = HashMap::new();
-    lookup::search(layout, LEDGER, &ids, None, |part, batch| {
-        for row in read_rows(batch, &ids) {
-            present.insert(row.call_id.clone(), (part.clone(), row));
-        }
-        Ok(())
-    })?;
+    let mut present = find(layout, &ids)?;
     let mut added: BTreeMap<NaiveDate, Vec<Row>> = BTreeMap::new();
     let mut changed: BTreeMap<Part, Vec<Row>> = BTreeMap::new();
     for (call_id, touch) in touches {
@@ -188,6 +196,21 @@ pub fn stage(stage: &mut Stage<'_>, layout: &Layout, tables: &Tables, touches: &
     Ok(())
 }
 
+/// The rows of those of `ids` that the ledger has, each with the part that holds it.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn find(layout: &Layout, ids: &HashSet<&str>) -> Result<HashMap<String, (Part, Row)>> {
+    let mut found = HashMap::new();
+    lookup::search(layout, LEDGER, ids, None, |part, batch| {
+        for row in read_rows(batch, ids) {
+            found.insert(row.call_id.clone(), (part.clone(), row));
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 fn read_rows(batch: &RecordBatch, ids: &HashSet<&str>) -> Vec<Row> {
     let text = |name: &str, row: usize| {
         let column = batch.column_by_name(name)?.as_string_opt::<i32>()?;
@@ -197,14 +220,14 @@ fn read_rows(batch: &RecordBatch, ids: &HashSet<&str>) -> Vec<Row> {
         let column = batch.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>()?;
         column.is_valid(row).then(|| column.value(row))
     };
+    let list = |name: &str, row: usize| {
+        let column = batch.column_by_name(name)?.as_list_opt::<i32>()?;
+        column.is_valid(row).then(|| column.value(row))
+    };
     (0..batch.num_rows())
         .filter_map(|row| {
             let call_id = text("call_id", row).filter(|id| ids.contains(id.as_str()))?;
-            let sources = batch
-                .column_by_name("sources")
-                .and_then(|column| column.as_list_opt::<i32>())
-                .filter(|column| column.is_valid(row))
-                .map(|column| column.value(row))
+            let sources = list("sources", row)
                 .and_then(|list| Some(list.as_string_opt::<i32>()?.iter().flatten().map(str::to_owned).collect()))
                 .unwrap_or_default();
             let version = batch
@@ -212,6 +235,10 @@ fn read_rows(batch: &RecordBatch, ids: &HashSet<&str>) -> Vec<Row> {
                 .and_then(|column| column.as_primitive_opt::<Int64Type>())
                 .filter(|column| column.is_valid(row))
                 .map(|column| column.value(row));
+            // A row of an earlier program says only which one is stored.
+            let versions = list("versions", row)
+                .and_then(|list| Some(list.as_primitive_opt::<Int64Type>()?.iter().flatten().collect()))
+                .unwrap_or_else(|| version.into_iter().collect());
             Some(Row {
                 call_id,
                 tenant_id: text("tenant_id", row),
@@ -224,6 +251,7 @@ fn read_rows(batch: &RecordBatch, ids: &HashSet<&str>) -> Vec<Row> {
                 asked_at: instant("asked_at", row),
                 expires_at: instant("expires_at", row),
                 version,
+                versions,
                 call_start_date_time: instant("call_start_date_time", row),
                 call_end_date_time: instant("call_end_date_time", row),
                 last_modified_date_time: instant("last_modified_date_time", row),
@@ -258,15 +286,16 @@ fn batch(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch> {
                 "last_modified_date_time" => instant(|r| r.last_modified_date_time),
                 "version" => Arc::new(rows.iter().map(|r| r.version).collect::<Int64Array>()),
                 "sources" => {
-                    let DataType::List(element) = field.data_type() else {
-                        return Err(Error::config("The ledger's sources are no list in the catalogue"));
-                    };
-                    let mut lists = ListBuilder::new(StringBuilder::new()).with_field(element.clone());
+                    let mut lists = ListBuilder::new(StringBuilder::new()).with_field(element(field)?);
                     for row in rows {
-                        for source in &row.sources {
-                            lists.values().append_value(source);
-                        }
-                        lists.append(true);
+                        lists.append_value(row.sources.iter().map(Some));
+                    }
+                    Arc::new(lists.finish())
+                }
+                "versions" => {
+                    let mut lists = ListBuilder::new(Int64Builder::new()).with_field(element(field)?);
+                    for row in rows {
+                        lists.append_value(row.versions.iter().copied().map(Some));
                     }
                     Arc::new(lists.finish())
                 }
@@ -276,4 +305,11 @@ fn batch(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch> {
         .collect::<Result<Vec<_>>>()?;
     RecordBatch::try_new(schema.clone(), columns)
         .map_err(|e| Error::config("The ledger's rows do not fit its schema").because(e))
+}
+
+fn element(field: &FieldRef) -> Result<FieldRef> {
+    match field.data_type() {
+        DataType::List(element) => Ok(element.clone()),
+        _ => Err(Error::config(format!("The ledger's {} are no list in the catalogue", field.name()))),
+    }
 }

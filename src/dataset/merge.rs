@@ -198,7 +198,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// The batch with the columns of `schema`, null where it has none.
-fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+pub(super) fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()

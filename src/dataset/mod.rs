@@ -31,6 +31,7 @@ pub mod purge;
 pub mod rebuild;
 pub mod release;
 pub mod runs;
+pub mod runs_table;
 pub mod sort;
 pub mod stage;
 pub mod tables;
@@ -53,6 +54,8 @@ pub struct Dataset {
     /// What the catalogue means for its files.
     pub tables: Tables,
     newest: Option<Commit>,
+    /// The number of the newest commit when it was opened; 0 without one.
+    opened_at: u64,
     /// The highest number that a commit has or a file is named after: a name that
     /// is taken is never used again, also where the commit that took it is gone.
     highest: u64,
@@ -95,8 +98,9 @@ impl Dataset {
         let newest = commit::newest(&layout)?;
         let tables = Tables::new(catalogue)?;
         let named = layout.highest_number(names.iter().map(String::as_str))?;
-        let highest = named.max(newest.as_ref().map_or(0, |c| c.number));
-        let dataset = Self { layout, tables, newest, highest, _lock: lock };
+        let opened_at = newest.as_ref().map_or(0, |c| c.number);
+        let highest = named.max(opened_at);
+        let dataset = Self { layout, tables, newest, opened_at, highest, _lock: lock };
         if dataset.is_rolled_back() {
             tracing::warn!(
                 "there are files of later commits than the newest one in _callrec, which was restored or lost a part; \
@@ -151,6 +155,34 @@ impl Dataset {
     #[must_use]
     pub const fn newest(&self) -> Option<&Commit> {
         self.newest.as_ref()
+    }
+
+    /// The number of the commit that was the newest when it was opened; 0 without one.
+    #[must_use]
+    pub const fn opened_at(&self) -> u64 {
+        self.opened_at
+    }
+
+    /// The numbers of the first and the last commit that were made since it was
+    /// opened, those that then failed to be published too.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn made(&self) -> Result<Option<(u64, u64)>> {
+        let numbers = commit::numbers(&self.layout)?;
+        let first = numbers.iter().copied().find(|&number| number > self.opened_at);
+        Ok(first.zip(numbers.last().copied()))
+    }
+
+    /// The commit of that number, whose record is read unless it is the newest.
+    ///
+    /// # Errors
+    /// As [`commit::read`].
+    pub fn commit_of(&self, number: u64) -> Result<Commit> {
+        match &self.newest {
+            Some(newest) if newest.number == number => Ok(newest.clone()),
+            _ => commit::read(&self.layout, number),
+        }
     }
 
     /// The number that the next commit will have.

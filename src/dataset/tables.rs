@@ -17,6 +17,8 @@ pub struct Tables {
     pub logs: Vec<Arc<Format>>,
     /// The format of the ledger.
     pub ledger: Arc<Format>,
+    /// The format of the table of runs.
+    pub runs: Arc<Format>,
     /// How records become rows.
     pub plan: Arc<Plan>,
 }
@@ -37,6 +39,7 @@ impl Tables {
                 .map(|table| Format::new(table, &catalogue.logs_hash).map(Arc::new))
                 .collect::<Result<_>>()?,
             ledger: format(&catalogue.ledger)?,
+            runs: Format::new(&catalogue.runs, &catalogue.runs_hash).map(Arc::new)?,
             plan: Arc::new(Plan::compile(catalogue)?),
         })
     }

@@ -162,7 +162,7 @@ impl Buffered {
             Type::StringList => {
                 Self::TextList { ends: vec![0], items: Texts::new(), valid: BooleanBufferBuilder::new(0) }
             }
-            Type::Decimal => Self::None,
+            Type::Decimal | Type::Int64List => Self::None,
         }
     }
 

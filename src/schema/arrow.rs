@@ -12,7 +12,7 @@ impl Type {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::String,
         Self::Boolean,
         Self::Int32,
@@ -22,6 +22,7 @@ impl Type {
         Self::Timestamp,
         Self::DurationMs,
         Self::StringList,
+        Self::Int64List,
     ];
 
     /// Its name in table files and documentation.
@@ -37,6 +38,7 @@ impl Type {
             Self::Timestamp => "timestamp",
             Self::DurationMs => "duration_ms",
             Self::StringList => "list<string>",
+            Self::Int64List => "list<int64>",
         }
     }
 
@@ -52,6 +54,7 @@ impl Type {
             Self::Decimal => DataType::Decimal128(18, 6),
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::StringList => DataType::List(Arc::new(Field::new("element", DataType::Utf8, true))),
+            Self::Int64List => DataType::List(Arc::new(Field::new("element", DataType::Int64, true))),
         }
     }
 }

@@ -27,7 +27,7 @@ pub fn markdown(catalogue: &Catalogue) -> String {
     let mut text = String::from(
         "# Tables\n\nMade by `callrec schema --format md` from the files in `schemas/`; do not edit.\n\n\
          Every table is a directory of Parquet files by date: `call_date`, the UTC date of the call's start \
-         (`seen_date` for the ledger), is the partition key and no column of the files.\n",
+         (`seen_date` for the ledger; `run_month` for the runs, in the form 2026-11), is the partition key and no column of the files.\n",
     );
     for table in tables(catalogue) {
         let _ = write!(text, "\n## {}\n\n{}\n", table.name, table.description);
@@ -64,7 +64,7 @@ pub fn json(catalogue: &Catalogue) -> String {
 }
 
 fn tables(catalogue: &Catalogue) -> impl Iterator<Item = &Table> {
-    catalogue.tables.iter().chain([&catalogue.ledger]).chain(&catalogue.logs)
+    catalogue.tables.iter().chain([&catalogue.ledger, &catalogue.runs]).chain(&catalogue.logs)
 }
 
 fn origin(column: &Column) -> String {

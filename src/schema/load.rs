@@ -28,6 +28,7 @@ const LOGS: [(&str, &str); 4] = [
     ("dialout_report", include_str!("../../schemas/dialout_report.toml")),
 ];
 const LEDGER: &str = include_str!("../../schemas/ledger.toml");
+const RUNS: &str = include_str!("../../schemas/runs.toml");
 const ENUMS: &str = include_str!("../../schemas/enums.toml");
 const IDENTITY: &str = include_str!("../../schemas/shapes/identity.toml");
 const SHAPES: [(&str, &str); 4] = [
@@ -160,6 +161,8 @@ pub struct Files<'a> {
     pub logs: Vec<(&'a str, &'a str)>,
     /// The ledger.
     pub ledger: &'a str,
+    /// The table of runs.
+    pub runs: &'a str,
     /// The members of every enum.
     pub enums: &'a str,
     /// The shape of an identity.
@@ -176,6 +179,7 @@ impl Files<'static> {
             tables: TABLES.to_vec(),
             logs: LOGS.to_vec(),
             ledger: LEDGER,
+            runs: RUNS,
             enums: ENUMS,
             identity: IDENTITY,
             shapes: SHAPES.to_vec(),
@@ -221,10 +225,11 @@ impl Catalogue {
             return Err(Error::config(format!("{}: a table of logs says which log it is", table.name)));
         }
         let ledger = expand.table(parse("ledger", files.ledger)?)?;
+        let runs = expand.table(parse("runs", files.runs)?)?;
         let hash = hash_of(tables.iter().chain([&ledger]));
-        // Another one, so that a change of these leaves the records alone.
-        let logs_hash = hash_of(logs.iter());
-        Ok(Self { tables, ledger, logs, enums, hash, logs_hash })
+        // Others, so that a change of these leaves the records alone.
+        let (logs_hash, runs_hash) = (hash_of(logs.iter()), hash_of([&runs].into_iter()));
+        Ok(Self { tables, ledger, runs, logs, enums, hash, logs_hash, runs_hash })
     }
 }
 

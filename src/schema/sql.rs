@@ -21,10 +21,13 @@ pub fn views(catalogue: &Catalogue, root: &str) -> String {
             "CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{root}/{name}/call_date=*/*.parquet', hive_partitioning = true);"
         );
     }
-    let _ = writeln!(
-        sql,
-        "CREATE OR REPLACE VIEW ledger AS SELECT * FROM read_parquet('{root}/ledger/seen_date=*/*.parquet', hive_partitioning = true);\n"
-    );
+    for (name, key) in [("ledger", "seen_date"), ("runs", "run_month")] {
+        let _ = writeln!(
+            sql,
+            "CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{root}/{name}/{key}=*/*.parquet', hive_partitioning = true);"
+        );
+    }
+    sql.push('\n');
     sql.push_str(VIEWS);
     sql
 }

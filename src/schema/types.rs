@@ -11,6 +11,8 @@ pub struct Catalogue {
     pub tables: Vec<Table>,
     /// The table of where each call id stands. Not made from records.
     pub ledger: Table,
+    /// The table of what was run. Not made from records, and in no commit.
+    pub runs: Table,
     /// The tables of Graph's telephony logs. Not made from records.
     pub logs: Vec<Table>,
     /// Known members of each enum of Graph, by the enum's name.
@@ -19,6 +21,8 @@ pub struct Catalogue {
     pub hash: String,
     /// The same over the tables of logs.
     pub logs_hash: String,
+    /// The same over the table of runs.
+    pub runs_hash: String,
 }
 
 /// One table.
@@ -28,7 +32,7 @@ pub struct Table {
     pub name: String,
     /// What a row is, in a sentence.
     pub description: String,
-    /// Where in a record its rows come from. Empty for the ledger.
+    /// Where in a record its rows come from. Empty for the ledger and the runs.
     pub rows: Vec<Rows>,
     /// The columns in the order of the file.
     pub columns: Vec<Column>,
@@ -133,6 +137,8 @@ pub enum Type {
     DurationMs,
     /// A small set of texts.
     StringList,
+    /// A small set of Edm.Int64. Of no table of records.
+    Int64List,
 }
 
 /// Where a column's values come from.
@@ -159,7 +165,7 @@ pub enum Source {
     ExtraJson,
     /// Computed by a named function.
     Derived(Derive),
-    /// Written by the program itself (ledger).
+    /// Written by the program itself (ledger, runs).
     Program,
 }
 

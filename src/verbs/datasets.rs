@@ -15,11 +15,13 @@ use crate::dataset::{self, Dataset, maintain};
 use crate::error::{Error, Result};
 use crate::files::Modes;
 use crate::schema::Catalogue;
-use crate::summary::Summary;
+use crate::status::Standing;
+use crate::summary::{self, Summary};
 use crate::{status, verify};
 use chrono::TimeDelta;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// The exit code of a verb that found or refused something.
@@ -126,7 +128,26 @@ pub(super) fn verify(place: &Place, format: Format) -> Result<u8> {
     Ok(if verified.fault_count > 0 { ATTENTION } else { 0 })
 }
 
-pub(super) fn status(place: &Place, flags: &cli::Status) -> Result<u8> {
+pub(super) fn status(global: &Global, flags: &cli::Status) -> Result<u8> {
+    if flags.ids.is_empty() {
+        return each(global, flags.format, |place| status_of(place, flags));
+    }
+    // Of several tenants one has the call.
+    let unknown = RefCell::new(flags.ids.iter().copied().collect::<BTreeSet<_>>());
+    let code = each(global, flags.format, |place| {
+        let storage = Storage::load(place)?;
+        let layout = Layout::new(&storage.root, storage.modes);
+        let standing = status::standing(&layout, &flags.ids, storage.clock.now())?;
+        unknown.borrow_mut().retain(|id| !standing.iter().any(|of| of.call_id == *id && of.is_known()));
+        match flags.format {
+            Format::Text => print(&standing.iter().map(Standing::text).collect::<String>()),
+            Format::Json => print_json(place, &standing),
+        }
+    })?;
+    Ok(summary::exit_code([code, if unknown.borrow().is_empty() { 0 } else { ATTENTION }]))
+}
+
+fn status_of(place: &Place, flags: &cli::Status) -> Result<u8> {
     let storage = Storage::load(place)?;
     let expiring = flags.expiring.map(TimeDelta::from_std).transpose();
     let expiring = expiring.map_err(|_| Error::usage("--expiring is too long a time"))?;

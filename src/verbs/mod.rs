@@ -45,7 +45,7 @@ pub fn execute(cli: Cli) -> Result<u8> {
         Verb::Compact => tenants::each(&global, Format::Json, datasets::compact),
         Verb::Purge(purge) => datasets::purge(&global, &purge),
         Verb::Verify(answer) => tenants::each(&global, answer.format, |place| datasets::verify(place, answer.format)),
-        Verb::Status(flags) => tenants::each(&global, flags.format, |place| datasets::status(place, &flags)),
+        Verb::Status(flags) => datasets::status(&global, &flags),
         Verb::Quarantine(what) => quarantine::execute(&global, what),
         Verb::Schema(schema) => {
             let catalogue = Catalogue::embedded();

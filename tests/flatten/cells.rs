@@ -74,6 +74,6 @@ fn cell(data_type: Type, array: &dyn Array, at: usize) -> Cell {
             let texts = list.as_string::<i32>();
             Cell::List(texts.iter().map(|text| text.map(str::to_owned)).collect())
         }
-        Type::Decimal => unreachable!("no record table holds money yet"),
+        Type::Decimal | Type::Int64List => unreachable!("no record table holds such yet"),
     }
 }

@@ -374,6 +374,7 @@ impl Records {
                 let texts: Vec<_> = (0..self.below(4)).map(|_| self.item(known)).collect();
                 format!("[{}]", texts.join(", "))
             }
+            Type::Int64List => unreachable!("no record table holds such"),
             Type::String => self.text(known, name),
         };
         self.out.push_str(&text);

@@ -13,11 +13,12 @@ pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let mut files = Files::embedded();
     let tables = files.tables.len();
-    match usize::from(which) % (tables + files.shapes.len() + 3) {
+    match usize::from(which) % (tables + files.shapes.len() + 4) {
         n if n < tables => files.tables[n].1 = text,
         n if n < tables + files.shapes.len() => files.shapes[n - tables].1 = text,
         n if n == tables + files.shapes.len() => files.ledger = text,
         n if n == tables + files.shapes.len() + 1 => files.enums = text,
+        n if n == tables + files.shapes.len() + 2 => files.runs = text,
         _ => files.identity = text,
     }
     let Ok(catalogue) = Catalogue::from_files(&files) else { return };
