@@ -10,11 +10,19 @@ use crate::pipeline;
 use crate::subscribe::{self, How, Made};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
+use tracing::Instrument;
 
 /// Between two looks at the subscription.
 const LOOK: Duration = Duration::from_secs(3600);
 /// Before the next try, where Graph has asked and the renewal failed; doubled each time.
 const TRY_AGAIN: Duration = Duration::from_secs(300);
+
+fn span(place: &Place) -> tracing::Span {
+    match &place.tenant {
+        Some(tenant) => tracing::error_span!("renewal", tenant),
+        None => tracing::Span::none(),
+    }
+}
 
 /// Looks after the subscriptions of a config: one, or one for each tenant.
 pub struct Renewal {
@@ -46,7 +54,7 @@ impl Renewal {
             let mut pause = LOOK;
             let (mut first, mut failed) = (None, false);
             for place in &self.places {
-                match self.check_one(place, how).await {
+                match self.check_one(place, how).instrument(span(place)).await {
                     Ok(until) => first = Some(first.map_or(until, |first: DateTime<Utc>| first.min(until))),
                     Err(error) => {
                         failed = true;

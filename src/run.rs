@@ -1,8 +1,10 @@
 //! The scheduled job: collect, fetch, flatten, publish.
 
+mod ended;
 mod plan;
 mod record;
 
+pub use ended::Ended;
 pub use plan::Plan;
 
 use crate::alerts::{self, Receiver, Told};
@@ -27,7 +29,7 @@ use crate::spool::Spool;
 use crate::subscribe::{self, How, Made};
 use crate::summary::Summary;
 use crate::worklist::{Origin, Worklist};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,20 +57,6 @@ pub struct Options {
     pub alerts: Option<Receiver>,
     /// Whether a bar is drawn.
     pub progress: crate::progress::Mode,
-}
-
-/// How a run ended.
-pub struct Ended {
-    /// What it did.
-    pub summary: Summary,
-    /// What ended it early.
-    pub error: Option<Error>,
-    /// When it ended.
-    pub at: DateTime<Utc>,
-    /// What a dry run found.
-    pub plan: Option<Plan>,
-    /// Ids named by hand that are still pending.
-    pub unsettled: HashSet<CallId>,
 }
 
 /// Runs the job once. The summary is whole also when an error ended it.
@@ -294,6 +282,7 @@ impl Run<'_> {
         let (named, given) = (&self.options.named, &self.options.given);
         let mut work = if named.is_empty() && given.is_empty() {
             let collected = notifications::collect(&self.config.source, &from)?;
+            self.check_tenants(&collected)?;
             let mut ask_again = HashSet::new();
             if let Some(spool) = leftover {
                 // Notifications after what the killed run had collected.
@@ -403,6 +392,19 @@ impl Run<'_> {
         self.unfinished = !report.incomplete.is_empty();
         self.summary.reconciled = Some(report);
         Ok(connected)
+    }
+
+    /// Refuses a log of several tenants where it is not known which is ours.
+    fn check_tenants(&self, collected: &Collected) -> Result<()> {
+        let tenants: HashSet<_> = collected.notifications.iter().filter_map(|one| one.tenant_id).collect();
+        if self.config.tenant_id.is_some() || tenants.len() < 2 {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "The log has notifications of {} tenants, and which one is meant is not known",
+            tenants.len()
+        ))
+        .hint("give [graph.auth] tenant_id as the GUID, not as a domain"))
     }
 
     fn note(&mut self, collected: &Collected) {

@@ -220,3 +220,24 @@ fn a_full_disk_or_a_file_in_the_way_leaves_the_tables_as_they_were() {
     let ended = blocked.callrec(&["run"]).expect(74);
     assert!(ended.stderr.contains("out"), "{}", ended.stderr);
 }
+
+#[test]
+fn whoever_watches_learns_of_a_run_that_could_not_begin() {
+    let graph = Graph::empty();
+    let place = Place::new(&graph.endpoint(), "");
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    support::overwrite(&place.config(), &text.replace("client_secret =", "# client_secret ="));
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    let odd = Odd::start(move |path, _| {
+        seen.lock().unwrap().push(path.to_owned());
+        answer(200, "", "")
+    });
+    let ping = format!("{}/job/{{exit_code}}", odd.endpoint);
+    place.callrec(&["run", "--metrics-file", "m.prom", "--summary-file", "s.json", "--ping-url", &ping]).expect(78);
+    let metrics = std::fs::read_to_string(place.path("m.prom")).unwrap();
+    assert!(metrics.contains("callrec_run_exit_code 78\n"), "{metrics}");
+    let summary = std::fs::read_to_string(place.path("s.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&summary).unwrap()["exit_code"], 78);
+    assert!(asked.lock().unwrap().iter().any(|path| path.contains("/job/78")), "{asked:?}");
+}

@@ -134,6 +134,13 @@ fn a_log_of_all_tenants_gives_each_its_own() {
     assert_eq!(calls(&place, 1), graph.simulator.ids_of(1).into_iter().collect());
     assert_eq!(rows(&place.path("elsewhere"), "calls", &["call_id"]).len(), 3);
 
+    // A tenant that is named by its domain cannot be told from the others.
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    overwrite(&place.config(), &text.replace(&id_of(0).to_string(), "contoso.example").replace("\"out\"", "\"new\""));
+    let ended = place.callrec(&["run", "--tenant", "t001"]).expect(78);
+    assert!(ended.stderr.contains("as the GUID"), "{}", ended.stderr);
+    overwrite(&place.config(), &text);
+
     // Verbs on datasets go through the tenants one after the other.
     let status = place.callrec(&["status"]).expect(0).stdout;
     assert_eq!(status.lines().filter(|line| line.starts_with("tenant t00")).count(), 3, "{status}");
@@ -168,6 +175,8 @@ fn tenants_are_chosen_by_name_and_by_shard() {
     assert_eq!(chosen(&["--shard", "1/2"]), ["t001", "t003", "t005"]);
     assert_eq!(chosen(&["--shard", "2/2"]), ["t002", "t004"]);
     assert_eq!(chosen(&["--shard", "7/7"]), Vec::<String>::new());
+    assert_eq!(chosen(&["--shard", "2/2", "--tenant", "t002"]), ["t002"]);
+    assert_eq!(chosen(&["--shard", "1/2", "--tenant", "t002"]), Vec::<String>::new());
     for (arguments, told) in [
         (&["run", "--tenant", "t009"][..], "no tenant t009"),
         (&["run", "--shard", "0/2"], "from 1 on"),
@@ -223,6 +232,21 @@ fn a_config_whose_tenants_cannot_be_told_apart_is_refused() {
     let graph = graph(1, &[]);
     let place = place(&graph, "", "");
     let shared = std::fs::read_to_string(place.config()).unwrap();
+    std::fs::create_dir_all(place.path("old/_callrec/commits")).unwrap();
+    std::fs::create_dir(place.path("x")).unwrap();
+    std::os::unix::fs::symlink(place.path("x"), place.path("linked")).unwrap();
+    let two = |a: &str, b: &str| format!("[[tenant]]\nname = \"a\"\n{a}\n[[tenant]]\nname = \"b\"\n{b}\n");
+    let root = |path: &str| format!("output.root = \"{path}\"");
+    for (tenants, told) in [
+        (two(&root("x"), &root("y/../x/z")), "are not apart"),
+        (two(&root("linked/z"), &root("x")), "are not apart"),
+        (two(&root("old/a"), ""), "would lie in the dataset"),
+        (two("graph.auth.tenant_id = \"c\"", "graph.auth.tenant_id = \"C\""), "a and b are one tenant"),
+    ] {
+        overwrite(&place.config(), &format!("{shared}\n{tenants}"));
+        let ended = place.callrec(&["run"]).expect(78);
+        assert!(ended.stderr.contains(told), "{tenants}: {}", ended.stderr);
+    }
     for (tenants, told) in [
         ("[[tenant]]\nname = \"a\"\n[[tenant]]\nname = \"A\"\n", "two tenants with one name"),
         ("[[tenant]]\n", "number 1 has no name"),
@@ -263,4 +287,15 @@ fn a_receiver_takes_the_states_of_all_tenants() {
     assert_eq!(item("another"), Admission::Notification);
     assert!(matches!(item("a third"), Admission::Refused(_)));
     assert!(matches!(item(""), Admission::Refused(_)));
+}
+
+#[test]
+fn logs_pass_over_tenants_that_have_none() {
+    let graph = Graph::start(Settings { tenants: 2, pstn_calls: 5, log_days: 5, ..Settings::default() });
+    let place = place(&graph, "", &format!("{}{}logs.tables = [\"pstn_calls\"]\n", entry(0), entry(1)));
+    let days = ["logs", "--from", "2026-01-01", "--to", "2099-12-31"];
+    let (of, total) = summaries(&place.callrec(&days).expect(0));
+    assert_eq!((&of["t001"]["requests"], &of["t001"]["status"]), (&json!(0), &json!("done")));
+    assert_eq!(total["logs"]["pstn_calls"]["new"], 5);
+    place.callrec(&[&days[..], &["--tenant", "t001"]].concat()).expect(78);
 }

@@ -67,6 +67,14 @@ impl Settings {
                     .hint(format!("give a number of days from 1 to {most}")));
             }
         }
+        if self.requests_per_minute == 0 {
+            return Err(Error::config("[logs] requests_per_minute is 0").hint("give at least 1"));
+        }
+        if self.emergency_numbers.iter().any(|number| number.trim().is_empty()) {
+            return Err(
+                Error::config("[logs] emergency_numbers has an empty number").hint("give digits, such as \"112\"")
+            );
+        }
         Ok(())
     }
 }
@@ -85,6 +93,8 @@ mod tests {
             Settings { days: 366, ..Settings::default() },
             Settings { overlap_days: 0, ..Settings::default() },
             Settings { window_days: 91, ..Settings::default() },
+            Settings { requests_per_minute: 0, ..Settings::default() },
+            Settings { emergency_numbers: vec![" ".to_owned()], ..Settings::default() },
         ] {
             assert!(wrong.validate().is_err(), "{wrong:?}");
         }

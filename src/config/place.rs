@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use figment::providers::{Env, Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
 
 const DEFAULT_FILE: &str = "callrec.toml";
 const SECTIONS: [&str; 7] = ["source", "graph", "output", "simulator", "subscription", "listen", "logs"];
@@ -184,9 +184,30 @@ fn has_placeholder(path: &Path) -> bool {
 /// No dataset may lie in another: the purge of one would touch both.
 fn apart(file: &Path, places: &[Place]) -> Result<()> {
     let mut roots: Vec<(PathBuf, &str)> = Vec::new();
+    let mut ids: BTreeMap<String, &str> = BTreeMap::new();
     for place in places {
+        let name = place.tenant.as_deref().unwrap_or_default();
         if let Ok(root) = place.figment.extract_inner::<PathBuf>("output.root") {
-            roots.push((place.base().join(root).components().collect(), place.tenant.as_deref().unwrap_or_default()));
+            roots.push((real(&place.base().join(root)), name));
+        }
+        if let Ok(id) = place.figment.extract_inner::<String>("graph.auth.tenant_id")
+            && let Some(other) = ids.insert(id.to_ascii_lowercase(), name)
+        {
+            return Err(Error::config(format!("{}: {other} and {name} are one tenant", file.display()))
+                .hint("give each [[tenant]] a graph.auth.tenant_id of its own: what is asked for twice counts twice"));
+        }
+    }
+    for (root, name) in &roots {
+        let around = root.ancestors().skip(1).find(|path| path.join("_callrec").join("commits").is_dir());
+        if let Some(around) = around {
+            return Err(Error::config(format!(
+                "{}: the dataset of the tenant {name} would lie in the dataset {}",
+                file.display(),
+                around.display()
+            ))
+            .hint(
+                "give the tenant to whom that one belongs its directory as output.root, and the others roots elsewhere",
+            ));
         }
     }
     roots.sort();
@@ -200,6 +221,24 @@ fn apart(file: &Path, places: &[Place]) -> Result<()> {
         ))
         .hint("give each tenant an [output] root that lies in no other's")),
     }
+}
+
+/// The path without links and without `..`, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
+    let (mut real, rest) = match there {
+        Some((there, real)) => (real, path.strip_prefix(there).unwrap_or(Path::new(""))),
+        None => (PathBuf::new(), path.as_path()),
+    };
+    for part in rest.components() {
+        match part {
+            Component::ParentDir => drop(real.pop()),
+            Component::CurDir => {}
+            part => real.push(part),
+        }
+    }
+    real
 }
 
 /// Values with their origin.

@@ -77,7 +77,14 @@ pub(super) fn files(patterns: &[PathBuf]) -> Result<Vec<Found>> {
             Some(_) => {
                 paths.insert(pattern.clone());
             }
-            None if has_wildcard(&pattern.to_string_lossy()) => expand(pattern, &mut paths)?,
+            None if has_wildcard(&pattern.to_string_lossy()) => {
+                let mut named = BTreeSet::new();
+                expand(pattern, &mut named)?;
+                if named.is_empty() {
+                    tracing::warn!(pattern = %pattern.display(), "no notification log has such a name yet");
+                }
+                paths.append(&mut named);
+            }
             None => tracing::warn!(file = %pattern.display(), "the notification log is not there yet"),
         }
     }

@@ -298,7 +298,7 @@ async fn answer_one(
     } else if uri.path().starts_with(subscriptions::PATH) {
         shared.subscription(&method, uri.path(), &headers, &body).await
     } else if method == Method::POST && uri.path() == subscriptions::CLOCK {
-        shared.go_on(&headers, &body).await
+        subscriptions::go_on(&tenants.0, &headers, &body).await
     } else if of_identity {
         shared.identity(&uri, &headers)
     } else if let Some(response) = shared.kept(&method, &uri, &headers) {

@@ -15,6 +15,7 @@ use reqwest::Url;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const PATH: &str = "/v1.0/subscriptions";
@@ -71,6 +72,41 @@ impl Event {
         (seed, what, &self.id, self.version).hash(&mut hasher);
         hasher.finish() % 100
     }
+}
+
+/// What came of it when the time went on.
+#[derive(Default)]
+struct Done {
+    delivered: usize,
+    announced: Vec<Event>,
+    withheld: Vec<Event>,
+    lost: Vec<Event>,
+}
+
+/// Lets the time of all tenants go on.
+pub(super) async fn go_on(tenants: &[Arc<Shared>], headers: &HeaderMap, body: &[u8]) -> Response<Body> {
+    let given: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let wanted = given.get("now").and_then(Value::as_str).and_then(|now| now.parse::<DateTime<Utc>>().ok());
+    let mut all = Done::default();
+    for tenant in tenants {
+        let done = match wanted {
+            Some(now) => tenant.go_on(now).await,
+            None => None,
+        };
+        let Some(done) = done else { return answer::error(400, "BadRequest", headers) };
+        all.delivered += done.delivered;
+        all.announced.extend(done.announced);
+        all.withheld.extend(done.withheld);
+        all.lost.extend(done.lost);
+    }
+    let names = |events: &[Event]| events.iter().map(|e| json!({"id": e.id, "version": e.version})).collect::<Vec<_>>();
+    let answer = json!({
+        "delivered": all.delivered,
+        "announced": names(&all.announced),
+        "withheld": names(&all.withheld),
+        "lost": names(&all.lost),
+    });
+    reply(200, answer, headers)
 }
 
 impl Shared {
@@ -187,49 +223,41 @@ impl Shared {
     }
 
     /// Sets the time and announces what appeared since.
-    pub(super) async fn go_on(&self, headers: &HeaderMap, body: &[u8]) -> Response<Body> {
-        let given: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
-        let wanted = given.get("now").and_then(Value::as_str).and_then(|now| now.parse::<DateTime<Utc>>().ok());
+    /// Lets the time go on; `None` if it would go back.
+    async fn go_on(&self, now: DateTime<Utc>) -> Option<Done> {
         let before = self.now();
-        let Some(now) = wanted.filter(|now| *now >= before) else { return answer::error(400, "BadRequest", headers) };
+        if now < before {
+            return None;
+        }
         *lock(&self.clock) = Clock::pinned(now);
         self.kept.forget();
         let due = lock(&self.store).events(before, now);
-        let (mut sent, mut announced, mut withheld, mut lost) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut sent, mut done) = (Vec::new(), Done::default());
         for event in due {
             if event.dice(self.settings.seed, "withhold") < self.settings.withhold_percent {
-                withheld.push(event);
+                done.withheld.push(event);
                 continue;
             }
             if event.dice(self.settings.seed, "repeat") < self.settings.repeat_percent {
                 sent.push(event.clone());
             }
             sent.push(event.clone());
-            announced.push(event);
+            done.announced.push(event);
         }
         self.forget_ended();
         let receivers: Vec<(String, Held)> =
             lock(&self.subscriptions.held).iter().map(|(id, held)| (id.clone(), held.clone())).collect();
-        let mut delivered = 0;
         for (id, held) in receivers {
             for together in sent.chunks(TOGETHER) {
                 let items: Vec<Value> = together.iter().map(|event| self.notification(&id, &held, event)).collect();
                 if self.deliver(held.url(), &json!({"value": items})).await {
-                    delivered += together.len();
+                    done.delivered += together.len();
                 } else {
-                    lost.extend_from_slice(together);
+                    done.lost.extend_from_slice(together);
                 }
             }
         }
-        let names =
-            |events: &[Event]| events.iter().map(|e| json!({"id": e.id, "version": e.version})).collect::<Vec<_>>();
-        let done = json!({
-            "delivered": delivered,
-            "announced": names(&announced),
-            "withheld": names(&withheld),
-            "lost": names(&lost),
-        });
-        reply(200, done, headers)
+        Some(done)
     }
 
     fn notification(&self, id: &str, held: &Held, event: &Event) -> Value {

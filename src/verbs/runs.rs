@@ -19,6 +19,7 @@ use crate::summary::Summary;
 use crate::worklist::Origin;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(super) fn run(global: &Global, flags: cli::Run) -> Result<u8> {
@@ -53,7 +54,7 @@ pub(super) fn reconcile(global: &Global, flags: cli::Reconcile) -> Result<u8> {
     execute(global, flags.fetching, |config, options| {
         let now = config.clock().now();
         let request = Request {
-            from: flags.from.unwrap_or(now - reconcile::TRAILING),
+            from: flags.from.map_or(now - reconcile::TRAILING, |from| kept(from, now)),
             to: flags.to.unwrap_or(now),
             settle: Some(settle).filter(|settle| !settle.is_zero()),
             is_backfill: false,
@@ -67,10 +68,8 @@ pub(super) fn reconcile(global: &Global, flags: cli::Reconcile) -> Result<u8> {
 pub(super) fn backfill(global: &Global, flags: cli::Backfill) -> Result<u8> {
     execute(global, flags.fetching, |config, options| {
         let now = config.clock().now();
-        if flags.from < now - reconcile::TRAILING {
-            tracing::warn!("Graph keeps call records for 30 days: earlier ones are not listed any more");
-        }
-        let request = Request { from: flags.from, to: flags.to.unwrap_or(now), settle: None, is_backfill: true };
+        let from = kept(flags.from, now);
+        let request = Request { from, to: flags.to.unwrap_or(now), settle: None, is_backfill: true };
         Ok(run::run(config, &Options { reconcile: Some(checked(request)?), ..options }))
     })
 }
@@ -79,26 +78,52 @@ pub(super) fn logs(global: &Global, flags: cli::Logs) -> Result<u8> {
     if flags.from > flags.to {
         return Err(Error::usage("--from is after --to").hint("both dates are included"));
     }
-    let (tables, dates) = (flags.tables, (flags.from, flags.to));
+    let (tables, collects) = (flags.tables, AtomicBool::new(false));
     let job = Job {
         max_runtime: flags.max_runtime,
         at_once: flags.tenants_at_once.get(),
         alert_url: flags.alert_url,
         ..Job::default()
     };
-    job.execute(global, |config, options| {
+    let code = job.execute(global, |config, options| {
         let mut config = config.clone();
         if !tables.is_empty() {
             config.logs.tables.clone_from(&tables);
             config.logs.validate()?;
         }
+        if config.logs.tables.is_empty() && config.tenant.is_some() {
+            tracing::info!("this tenant has no [logs] tables");
+            return Ok(Ended::idle(&config, &options));
+        }
         if config.logs.tables.is_empty() {
-            return Err(Error::config("The configuration lacks [logs] tables")
-                .hint("name the logs there or with --table; `callrec schema` lists them"));
+            return Err(no_logs());
+        }
+        collects.store(true, Ordering::Relaxed);
+        let today = config.clock().today();
+        if flags.from > today {
+            return Err(Error::usage("--from is a day to come").hint("give days for which Graph has logs"));
         }
         warn_of_silence(&config, &options);
-        Ok(run::logs(&config, dates, &options))
-    })
+        Ok(run::logs(&config, (flags.from, flags.to.min(today)), &options))
+    })?;
+    if code == 0 && !collects.into_inner() && !global.places()?.is_empty() {
+        return Err(no_logs());
+    }
+    Ok(code)
+}
+
+fn no_logs() -> Error {
+    Error::config("The configuration lacks [logs] tables")
+        .hint("name the logs there or with --table; `callrec schema` lists them")
+}
+
+/// From when on Graph may have something.
+fn kept(from: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let first = now - reconcile::TRAILING;
+    if from < first {
+        tracing::warn!(from = %first, "Graph keeps call records for 30 days: earlier ones are not asked for");
+    }
+    from.max(first)
 }
 
 fn checked(request: Request) -> Result<Request> {
@@ -155,16 +180,39 @@ impl Job {
         }
         let alerts = self.alert_url.as_deref().map(Receiver::at).transpose()?;
         let (run_id, begun) = (run_id(self.run_id.clone()), Instant::now());
+        let done = self.all(global, &run_id, begun, alerts, work);
+        let (summaries, at, code) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                // Whoever watches is to learn of a config that cannot be used, too.
+                let summary = failed(&run_id, None, &error);
+                let kept = self.keep(&[summary.line()]);
+                (vec![summary], crate::clock::Clock::system().now(), kept.and(Err(error)))
+            }
+        };
+        self.report(&summaries, at, &code)?;
+        code
+    }
+
+    /// The summaries, when it ended, and the exit code.
+    fn all(
+        &self,
+        global: &Global,
+        run_id: &str,
+        begun: Instant,
+        alerts: Option<Receiver>,
+        work: impl Fn(&Config, Options) -> Result<Ended> + Sync,
+    ) -> Result<(Vec<Summary>, DateTime<Utc>, Result<u8>)> {
         let options = |progress| Options {
             dry_run: self.dry_run,
             max_runtime: self.max_runtime.map(|limit| limit.saturating_sub(begun.elapsed())),
-            run_id: run_id.clone(),
+            run_id: run_id.to_owned(),
             alerts: alerts.clone(),
             progress,
             ..Options::default()
         };
         let places = global.places()?;
-        let (summaries, at, code) = match places.as_slice() {
+        Ok(match places.as_slice() {
             [place] if place.tenant.is_none() => {
                 let ended = work(&Config::load(place)?, options(global.progress))?;
                 let code = tell(&ended).and_then(|code| self.keep(&[ended.summary.line()]).map(|()| code));
@@ -178,14 +226,12 @@ impl Job {
                     // Bars of several would write over each other.
                     work(&config, options(crate::progress::Mode::None))
                 };
-                let summaries = self.of_tenants(&places, &run_id, begun, work)?;
+                let summaries = self.of_tenants(&places, run_id, begun, work)?;
                 let lines: Vec<String> = summaries.iter().map(Summary::line).collect();
                 let code = summaries.last().map_or(0, |total| total.exit_code);
                 (summaries, crate::clock::Clock::system().now(), self.keep(&lines).map(|()| code))
             }
-        };
-        self.report(&summaries, at, &code)?;
-        code
+        })
     }
 
     /// The summaries of all tenants in the order of the config, and their sum.
@@ -217,15 +263,17 @@ impl Job {
                     ended.summary
                 }
                 Some(Err(error)) => {
-                    let status = if error.class() == Class::Temporary { "temporary" } else { "failed" };
-                    let name = place.tenant.as_deref().unwrap_or_default();
-                    tracing::error!(tenant = name, "{error}");
-                    let summary = blank(place, status, error.class().exit_code());
+                    tracing::error!(tenant = place.tenant, "{error}");
+                    let summary = failed(run_id, place.tenant.as_deref(), &error);
                     print(&printable::lines(&summary.line()))?;
                     summary
                 }
                 // The panic itself was told.
-                None => blank(place, "failed", 101),
+                None => {
+                    let summary = blank(place, "failed", 101);
+                    print(&printable::lines(&summary.line()))?;
+                    summary
+                }
             };
             ended_so_far += 1;
             tracing::info!(
@@ -241,11 +289,16 @@ impl Job {
         })?;
         // Only a signal leaves one out.
         let left_out = |place: &Place| blank(place, "interrupted", signal.unwrap_or(75));
-        let mut all: Vec<Summary> = summaries
-            .into_iter()
-            .zip(places)
-            .map(|(summary, place)| summary.unwrap_or_else(|| left_out(place)))
-            .collect();
+        let mut all = Vec::with_capacity(places.len() + 1);
+        for (summary, place) in summaries.into_iter().zip(places) {
+            if let Some(summary) = summary {
+                all.push(summary);
+                continue;
+            }
+            let summary = left_out(place);
+            print(&printable::lines(&summary.line()))?;
+            all.push(summary);
+        }
         let total = Summary::total(&all, run_id, begun.elapsed().as_secs_f64());
         if self.dry_run {
             print(&serde_json::to_string(&plan).unwrap_or_default())?;
@@ -273,6 +326,18 @@ impl Job {
             ping::url(given, code)?.as_ref().map(ping::ping);
         }
         Ok(())
+    }
+}
+
+/// The summary of what was not begun.
+fn failed(run_id: &str, tenant: Option<&str>, error: &Error) -> Summary {
+    let status = if error.class() == Class::Temporary { "temporary" } else { "failed" };
+    Summary {
+        tenant: tenant.map(str::to_owned),
+        run_id: run_id.to_owned(),
+        status: status.to_owned(),
+        exit_code: error.class().exit_code(),
+        ..Summary::default()
     }
 }
 

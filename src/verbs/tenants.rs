@@ -26,15 +26,18 @@ impl Global {
             return Err(Error::usage(format!("The config has no tenant {unknown}"))
                 .hint("give the name of a [[tenant]] as it is written there"));
         }
-        if !self.tenants.is_empty() {
-            places.retain(|place| self.tenants.iter().any(|name| is(place, name)));
-        }
         if let Some(shard) = self.shard {
             let mut number = 0;
             places.retain(|_| {
                 number += 1;
                 number % shard.of == shard.index % shard.of
             });
+        }
+        if !self.tenants.is_empty() {
+            places.retain(|place| self.tenants.iter().any(|name| is(place, name)));
+        }
+        if places.is_empty() {
+            tracing::warn!("the command line chooses no tenant of the config");
         }
         Ok(places)
     }
@@ -144,5 +147,5 @@ pub(super) fn side_by_side<T: Send>(
 }
 
 fn span(place: &Place) -> tracing::Span {
-    tracing::error_span!("of", tenant = place.tenant.as_deref().unwrap_or_default())
+    tracing::error_span!("run", tenant = place.tenant.as_deref().unwrap_or_default())
 }
