@@ -30,6 +30,15 @@ impl Class {
             Self::Temporary => 75,
         }
     }
+
+    /// How the summary of what such an error ended says so.
+    #[must_use]
+    pub const fn status(self) -> &'static str {
+        match self {
+            Self::Temporary => "temporary",
+            Self::Usage | Self::Config | Self::Access | Self::Io => "failed",
+        }
+    }
 }
 
 /// What failed, on what, why, and what to do next.

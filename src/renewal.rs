@@ -52,17 +52,13 @@ impl Renewal {
         let (mut how, mut again) = (How::IfNeeded, TRY_AGAIN);
         loop {
             let mut pause = LOOK;
-            let (mut first, mut failed) = (None, false);
-            for place in &self.places {
-                match self.check_one(place, how).instrument(span(place)).await {
-                    Ok(until) => first = Some(first.map_or(until, |first: DateTime<Utc>| first.min(until))),
-                    Err(error) => {
-                        failed = true;
-                        subscription.failed();
-                        tracing::error!(tenant = place.tenant, "the subscription was not renewed: {error}");
-                    }
-                }
-            }
+            let mut failed = false;
+            let first = self.look(how, |place, error| {
+                failed = true;
+                subscription.failed();
+                tracing::error!(tenant = place.tenant, "the subscription was not renewed: {error}");
+            });
+            let first = first.await;
             if let Some(until) = first {
                 subscription.expires(until);
             }
@@ -85,14 +81,21 @@ impl Renewal {
     /// # Errors
     /// As [`Renewal::check_one`], after all were looked at.
     pub async fn check(&self, how: How) -> Result<Option<DateTime<Utc>>> {
-        let (mut first, mut failed): (Option<DateTime<Utc>>, _) = (None, None);
+        let mut failed = None;
+        let first = self.look(how, |_, error| failed = failed.take().or(Some(error))).await;
+        failed.map_or(Ok(first), Err)
+    }
+
+    /// Looks at all once, and says which failed; when the first of the others ends.
+    async fn look(&self, how: How, mut failed: impl FnMut(&Place, Error)) -> Option<DateTime<Utc>> {
+        let mut first: Option<DateTime<Utc>> = None;
         for place in &self.places {
-            match self.check_one(place, how).await {
+            match self.check_one(place, how).instrument(span(place)).await {
                 Ok(until) => first = Some(first.map_or(until, |first| first.min(until))),
-                Err(error) => drop(failed.get_or_insert(error)),
+                Err(error) => failed(place, error),
             }
         }
-        failed.map_or(Ok(first), Err)
+        first
     }
 
     /// Renews the subscription if it ends within a day, or if `how` says so; when it

@@ -104,8 +104,7 @@ fn end(
     let class = error.as_ref().map(Error::class);
     let (code, status) = match (signal, class) {
         (Some(code), _) => (code, "interrupted"),
-        (None, Some(class)) if class != Class::Temporary => (class.exit_code(), "failed"),
-        (None, Some(_)) => (75, "temporary"),
+        (None, Some(class)) => (class.exit_code(), class.status()),
         (None, None) if unfinished => (75, "temporary"),
         (None, None) if has_gap || waits || summary.quarantined > 0 => (3, "attention"),
         (None, None) => (0, "done"),

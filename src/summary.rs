@@ -95,6 +95,18 @@ pub fn exit_code(codes: impl IntoIterator<Item = u8>) -> u8 {
 }
 
 impl Summary {
+    /// Of a run in which nothing was done.
+    #[must_use]
+    pub fn blank(run_id: &str, tenant: Option<&str>, status: &str, exit_code: u8) -> Self {
+        Self {
+            tenant: tenant.map(str::to_owned),
+            run_id: run_id.to_owned(),
+            status: status.to_owned(),
+            exit_code,
+            ..Self::default()
+        }
+    }
+
     /// The sum of the runs of several tenants, which took `duration_seconds`.
     #[must_use]
     pub fn total(of: &[Self], run_id: &str, duration_seconds: f64) -> Self {

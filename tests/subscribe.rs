@@ -5,6 +5,8 @@
 #[path = "support/listening.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod listening;
+#[path = "support/receiver.rs"]
+mod receiver;
 mod support;
 
 use callrec::clock::Clock;
@@ -17,7 +19,7 @@ use callrec::subscribe::How;
 use chrono::{DateTime, TimeDelta, Utc};
 use listening::{Listening, command, notification};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use support::{Graph, Place};
@@ -36,22 +38,12 @@ fn receiver(is_honest: bool) -> Receiver {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let (mut first, mut length, mut line) = (String::new(), 0, String::new());
-            reader.read_line(&mut first).unwrap();
-            while reader.read_line(&mut line).unwrap_or(0) > 2 {
-                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                line.clear();
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
+            let (first, body) = receiver::request(&stream);
             let path = first.split(' ').nth(1).unwrap_or_default();
             let url = reqwest::Url::parse(&format!("http://x{path}")).unwrap();
             let token =
                 url.query_pairs().find(|(name, _)| name == "validationToken").map(|(_, token)| token.into_owned());
-            kept.lock().unwrap().push(String::from_utf8(body).unwrap());
+            kept.lock().unwrap().push(body);
             let answer = token.map(|token| if is_honest { token } else { "no".to_owned() }).unwrap_or_default();
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",

@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 
 const DEFAULT_FILE: &str = "callrec.toml";
 const SECTIONS: [&str; 7] = ["source", "graph", "output", "simulator", "subscription", "listen", "logs"];
-/// The sections that a tenant can have of its own.
-const OF_TENANTS: [&str; 6] = ["source", "graph", "output", "simulator", "subscription", "logs"];
+/// The only section that a tenant cannot have of its own: one receiver serves all.
+const OF_ALL: &str = "listen";
 const TENANTS: &str = "tenant";
 /// Stands for the name of a tenant in what all tenants share.
 pub const PLACEHOLDER: &str = "{tenant}";
@@ -155,30 +155,25 @@ fn of_tenant(file: &Path, index: usize, entry: Value, shared: &Layer, environmen
             .hint("use letters, digits, and . _ - between them: 64 at most"));
     }
     let title = format!("{}, tenant {name}", file.display());
-    if let Some(unknown) = entry.keys().find(|key| !OF_TENANTS.contains(&key.as_str())) {
+    let known: Vec<&str> = SECTIONS.into_iter().filter(|section| *section != OF_ALL).collect();
+    if let Some(unknown) = entry.keys().find(|key| !known.contains(&key.as_str())) {
         return Err(Error::config(format!("{title} has the unknown key {unknown}"))
-            .hint(format!("known keys are name, {}", OF_TENANTS.join(", "))));
+            .hint(format!("known keys are name, {}", known.join(", "))));
     }
     if matches!(entry.get("graph"), Some(Value::Dict(_, graph)) if graph.contains_key("app_requests_per_20s")) {
         return Err(Error::config(format!("{title} has a limit of the app of its own"))
             .hint("set app_requests_per_20s in [graph], before the tenants: it holds for all of them together"));
     }
     let mut figment = Figment::new().merge(shared.of(&name, &entry)).merge(environment.of(&name, &entry));
-    let root = |figment: &Figment| figment.extract_inner::<PathBuf>("output.root").ok();
-    let before = [shared, environment].map(|layer| root(&Figment::new().merge(layer)));
-    let own_directory = before.iter().rev().find_map(Option::as_ref).is_some_and(|path| !has_placeholder(path));
-    if own_directory && let Some(path) = root(&figment) {
-        let path = path.join(&name).to_string_lossy().into_owned();
+    let root = Figment::new().merge(shared).merge(environment).extract_inner::<PathBuf>("output.root").ok();
+    if let Some(root) = root.filter(|root| !root.to_string_lossy().contains(PLACEHOLDER)) {
+        let path = root.join(&name).to_string_lossy().into_owned();
         let output = Dict::from([("root".to_owned(), Value::from(path))]);
         let layer = Dict::from([("output".to_owned(), Value::from(output))]);
         figment = figment.merge(Layer::new(Metadata::named(title.clone()), layer));
     }
     figment = figment.merge(Layer::new(Metadata::named(title), entry));
     Ok(Place { file: Some(file.to_owned()), tenant: Some(name), figment })
-}
-
-fn has_placeholder(path: &Path) -> bool {
-    path.to_string_lossy().contains(PLACEHOLDER)
 }
 
 /// No dataset may lie in another: the purge of one would touch both.

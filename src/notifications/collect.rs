@@ -155,8 +155,7 @@ fn settle(new: &mut LogCursor, old: Option<&LogCursor>, index: usize, files: &[F
     // There may be very many files: what is compared faster is compared first.
     let newer = || {
         // The clock of a file system stands still for some milliseconds.
-        let age = |of: &Found| (of.stat.modified, of.path.clone());
-        let newer = |other: &Found| other.stat.modified >= file.stat.modified && age(other) > age(file);
+        let newer = |other: &Found| (other.stat.modified, &other.path) > (file.stat.modified, &file.path);
         files.iter().any(|other| newer(other) && other.path.parent() == file.path.parent())
     };
     new.quiet = old.is_some_and(|old| old.untouched(&file.stat) && old.offset == new.offset) && newer();

@@ -26,12 +26,7 @@ impl Ended {
     /// Nothing was to be done.
     #[must_use]
     pub fn idle(config: &Config, options: &Options) -> Self {
-        let summary = Summary {
-            tenant: config.tenant.clone(),
-            run_id: options.run_id.clone(),
-            status: "done".to_owned(),
-            ..Summary::default()
-        };
+        let summary = Summary::blank(&options.run_id, config.tenant.as_deref(), "done", 0);
         Self { summary, error: None, at: config.clock().now(), plan: None, unsettled: HashSet::new() }
     }
 }

@@ -5,7 +5,7 @@ use super::{Global, print, run_id};
 use crate::alerts::Receiver;
 use crate::cli;
 use crate::config::{Config, PLACEHOLDER, Place};
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::files::{self, Modes, PRIVATE};
 use crate::graph::AppLimit;
 use crate::metrics;
@@ -185,7 +185,8 @@ impl Job {
             Ok(done) => done,
             Err(error) => {
                 // Whoever watches is to learn of a config that cannot be used, too.
-                let summary = failed(&run_id, None, &error);
+                let class = error.class();
+                let summary = Summary::blank(&run_id, None, class.status(), class.exit_code());
                 let kept = self.keep(&[summary.line()]);
                 (vec![summary], crate::clock::Clock::system().now(), kept.and(Err(error)))
             }
@@ -245,13 +246,8 @@ impl Job {
         let mut summaries: Vec<Option<Summary>> = vec![None; places.len()];
         let mut plan = Plan { tenants: Some(0), ..Plan::default() };
         let mut ended_so_far = 0;
-        let blank = |place: &Place, status: &str, exit_code| Summary {
-            tenant: place.tenant.clone(),
-            run_id: run_id.to_owned(),
-            status: status.to_owned(),
-            exit_code,
-            ..Summary::default()
-        };
+        let blank =
+            |place: &Place, status, exit_code| Summary::blank(run_id, place.tenant.as_deref(), status, exit_code);
         let signal = side_by_side(places, self.at_once, work, |index, result| {
             let place = &places[index];
             let summary = match result {
@@ -264,16 +260,10 @@ impl Job {
                 }
                 Some(Err(error)) => {
                     tracing::error!(tenant = place.tenant, "{error}");
-                    let summary = failed(run_id, place.tenant.as_deref(), &error);
-                    print(&printable::lines(&summary.line()))?;
-                    summary
+                    shown(blank(place, error.class().status(), error.class().exit_code()))?
                 }
                 // The panic itself was told.
-                None => {
-                    let summary = blank(place, "failed", 101);
-                    print(&printable::lines(&summary.line()))?;
-                    summary
-                }
+                None => shown(blank(place, "failed", 101))?,
             };
             ended_so_far += 1;
             tracing::info!(
@@ -288,24 +278,18 @@ impl Job {
             Ok(())
         })?;
         // Only a signal leaves one out.
-        let left_out = |place: &Place| blank(place, "interrupted", signal.unwrap_or(75));
+        let left_out = |place: &Place| shown(blank(place, "interrupted", signal.unwrap_or(75)));
         let mut all = Vec::with_capacity(places.len() + 1);
         for (summary, place) in summaries.into_iter().zip(places) {
-            if let Some(summary) = summary {
-                all.push(summary);
-                continue;
-            }
-            let summary = left_out(place);
-            print(&printable::lines(&summary.line()))?;
-            all.push(summary);
+            all.push(summary.map_or_else(|| left_out(place), Ok)?);
         }
         let total = Summary::total(&all, run_id, begun.elapsed().as_secs_f64());
         if self.dry_run {
             print(&serde_json::to_string(&plan).unwrap_or_default())?;
+            all.push(total);
         } else {
-            print(&printable::lines(&total.line()))?;
+            all.push(shown(total)?);
         }
-        all.push(total);
         Ok(all)
     }
 
@@ -326,18 +310,6 @@ impl Job {
             ping::url(given, code)?.as_ref().map(ping::ping);
         }
         Ok(())
-    }
-}
-
-/// The summary of what was not begun.
-fn failed(run_id: &str, tenant: Option<&str>, error: &Error) -> Summary {
-    let status = if error.class() == Class::Temporary { "temporary" } else { "failed" };
-    Summary {
-        tenant: tenant.map(str::to_owned),
-        run_id: run_id.to_owned(),
-        status: status.to_owned(),
-        exit_code: error.class().exit_code(),
-        ..Summary::default()
     }
 }
 
@@ -363,4 +335,10 @@ pub(super) fn tell(ended: &Ended) -> Result<u8> {
     }
     print(&printable::lines(&ended.summary.line()))?;
     Ok(ended.summary.exit_code)
+}
+
+/// Prints a summary of what ended without a run.
+fn shown(summary: Summary) -> Result<Summary> {
+    print(&printable::lines(&summary.line()))?;
+    Ok(summary)
 }

@@ -50,8 +50,7 @@ pub(super) fn simulate(flags: cli::Simulate) -> Result<u8> {
     runtime.block_on(async {
         let mut shutdown = Shutdown::listen();
         let simulator = simulator::start(settings.clone(), clock).await?;
-        let tenants: Vec<Vec<String>> =
-            (0..settings.tenants.max(1)).map(|tenant| simulator.ids_of(tenant as usize)).collect();
+        let tenants: Vec<Vec<String>> = (0..settings.tenants).map(|tenant| simulator.ids_of(tenant as usize)).collect();
         if let Some(path) = &flags.log {
             let mut written = 0;
             for (tenant, ids) in (0..).zip(&tenants) {

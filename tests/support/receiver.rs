@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "test support")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +15,22 @@ pub struct Receiver {
     posts: Arc<Mutex<Vec<(String, String)>>>,
 }
 
+/// The first line of a request, and its body.
+pub fn request(stream: &TcpStream) -> (String, String) {
+    let mut reader = BufReader::new(stream);
+    let (mut first, mut length, mut line) = (String::new(), 0, String::new());
+    reader.read_line(&mut first).unwrap();
+    while reader.read_line(&mut line).unwrap_or(0) > 2 {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    (first, String::from_utf8(body).unwrap())
+}
+
 impl Receiver {
     /// One that takes everything, on loopback.
     pub fn start() -> Self {
@@ -25,19 +41,9 @@ impl Receiver {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let (mut first, mut length, mut line) = (String::new(), 0, String::new());
-                reader.read_line(&mut first).unwrap();
-                while reader.read_line(&mut line).unwrap_or(0) > 2 {
-                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                        length = value.trim().parse().unwrap();
-                    }
-                    line.clear();
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
+                let (first, body) = request(&stream);
                 let target = first.rsplit_once(' ').unwrap().0.to_owned();
-                kept.lock().unwrap().push((target, String::from_utf8(body).unwrap()));
+                kept.lock().unwrap().push((target, body));
                 let status = answers.load(Ordering::SeqCst);
                 if status != SILENT {
                     let location = if status == 307 { "Location: /elsewhere\r\n" } else { "" };
