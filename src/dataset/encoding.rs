@@ -30,12 +30,11 @@ pub(super) fn chosen(schema: &SchemaRef, slices: &[RecordBatch], properties: Wri
             continue;
         }
         sample.clear();
+        let step = (rows / SAMPLE).max(1);
         let mut row = 0;
         for slice in slices {
-            while row < slice.num_rows() {
-                sample.extend(value(slice.column(number), row));
-                row += (rows / SAMPLE).max(1);
-            }
+            take_sample(slice.column(number), row, step, &mut sample);
+            row += (slice.num_rows().saturating_sub(row)).div_ceil(step) * step;
             row -= slice.num_rows();
         }
         if repeats(&mut sample) {
@@ -49,20 +48,31 @@ pub(super) fn chosen(schema: &SchemaRef, slices: &[RecordBatch], properties: Wri
     builder.build()
 }
 
-/// Something that is equal for equal values; None for null, and for types whose
-/// values are few.
-fn value(column: &ArrayRef, row: usize) -> Option<u64> {
-    if column.is_null(row) {
-        return None;
+/// Adds, for each row from `first` on at equal distances, something that is equal
+/// for equal values; nothing for nulls, and for types whose values are few.
+fn take_sample(column: &ArrayRef, first: usize, step: usize, sample: &mut Vec<u64>) {
+    let nulls = column.logical_nulls();
+    let rows = (first..column.len()).step_by(step);
+    let rows = rows.filter(|&row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)));
+    match column.data_type() {
+        DataType::Float64 => {
+            let values = column.as_primitive::<Float64Type>().values();
+            sample.extend(rows.map(|row| values[row].to_bits()));
+        }
+        DataType::Int64 => {
+            let values = column.as_primitive::<Int64Type>().values();
+            sample.extend(rows.map(|row| values[row].cast_unsigned()));
+        }
+        DataType::Timestamp(..) => {
+            let values = column.as_primitive::<TimestampMicrosecondType>().values();
+            sample.extend(rows.map(|row| values[row].cast_unsigned()));
+        }
+        DataType::Utf8 => {
+            let (texts, hasher) = (column.as_string::<i32>(), BuildHasherDefault::<DefaultHasher>::default());
+            sample.extend(rows.map(|row| hasher.hash_one(texts.value(row))));
+        }
+        _ => {}
     }
-    let bits = match column.data_type() {
-        DataType::Float64 => column.as_primitive::<Float64Type>().value(row).to_bits(),
-        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).cast_unsigned(),
-        DataType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().value(row).cast_unsigned(),
-        DataType::Utf8 => BuildHasherDefault::<DefaultHasher>::default().hash_one(column.as_string::<i32>().value(row)),
-        _ => return None,
-    };
-    Some(bits)
 }
 
 /// Whether a further value would more likely than not be one that was there

@@ -89,9 +89,8 @@ impl Source {
     }
 
     /// What is read of it at a time, with the bytes that this takes; it is
-    /// unpacked first.
+    /// unpacked.
     fn pieces(&self, lines: &Lines) -> Result<Vec<(u64, Option<Range<u64>>)>> {
-        self.unpack()?;
         let size = files::size(&self.path)?;
         match self.kind {
             Kind::Lines => {
@@ -106,7 +105,7 @@ impl Source {
     }
 }
 
-/// Finds the records of all `sources` on the threads of `pool`, and gives those
+/// Unpacks and finds the records of all `sources` on the threads of `pool`, and gives those
 /// with a head to `each` and the others to `refuse`, in the order of the files.
 ///
 /// # Errors
@@ -119,6 +118,8 @@ pub fn index(
     mut each: impl FnMut(Entry) -> Result<()>,
     mut refuse: impl FnMut(usize, u64, u64, Refused) -> Result<()>,
 ) -> Result<()> {
+    let packed = sources.iter().filter(|source| source.packed.is_some());
+    in_order(pool, packed.map(|source| Ok((0, source))), Source::unpack, |unpacked, _| unpacked)?;
     let jobs = sources.iter().enumerate().flat_map(|(number, source)| {
         let (pieces, failed) = match source.pieces(lines) {
             Ok(pieces) => (pieces, None),

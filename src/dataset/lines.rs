@@ -49,7 +49,7 @@ pub struct Lines {
 
 impl Default for Lines {
     fn default() -> Self {
-        Self::with_bounds(2 << 20, 4 << 10, 4 << 20, MAX_RECORD_BYTES)
+        Self::with_bounds(8 << 20, 4 << 10, 4 << 20, MAX_RECORD_BYTES)
     }
 }
 

@@ -34,6 +34,7 @@ pub mod runs;
 pub mod runs_table;
 pub mod sort;
 pub mod stage;
+mod syncing;
 pub mod tables;
 
 use crate::crash_point::crash_point;

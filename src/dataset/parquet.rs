@@ -5,14 +5,16 @@
 
 use super::encoding;
 use super::format::Format;
-use crate::arrow::array::{Array, AsArray, RecordBatch};
+use crate::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use crate::arrow::compute::BatchCoalescer;
+use crate::arrow::datatypes::FieldRef;
 use crate::error::{Class, Error, Result};
 use crate::files::{self, Modes};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,8 +32,9 @@ pub struct Written {
     pub rows: u64,
 }
 
-/// Writes one part, a row group at a time and in it a column at a time: a column
-/// that is being written has a compressor and buffers, so few are open at once.
+/// Writes one part, a row group at a time and in it a column at a time on each
+/// thread: a column that is being written has a compressor and buffers, so few are
+/// open at once.
 pub struct PartWriter {
     file: File,
     format: Arc<Format>,
@@ -97,17 +100,29 @@ impl PartWriter {
         if slices.is_empty() {
             return Ok(());
         }
-        let columns = column_writers(&self.format, &slices)?;
-        let mut arrays: Vec<_> = slices.into_iter().map(|slice| slice.columns().to_vec().into_iter()).collect();
-        let mut group = self.writer.next_row_group()?;
+        let writers = column_writers(&self.format, &slices)?;
+        let mut slices: Vec<_> = slices.into_iter().map(|slice| slice.columns().to_vec().into_iter()).collect();
         // Every field is one column: a list is of texts.
-        for (field, mut column) in self.format.schema.fields().iter().zip(columns) {
-            for array in arrays.iter_mut().filter_map(Iterator::next) {
+        let columns: Vec<_> = std::iter::zip(self.format.schema.fields(), writers)
+            .map(|(field, writer)| (field, writer, slices.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()))
+            .collect();
+        let encode = |(field, mut writer, arrays): (&FieldRef, ArrowColumnWriter, Vec<ArrayRef>)| {
+            for array in arrays {
                 for leaf in compute_leaves(field, &array)? {
-                    column.write(&leaf)?;
+                    writer.write(&leaf)?;
                 }
             }
-            column.close()?.append_to_row_group(&mut group)?;
+            writer.close()
+        };
+        // Threads of the pool that have nothing else to do take some of the columns.
+        let encoded: Vec<_> = if rayon::current_thread_index().is_some() {
+            columns.into_par_iter().map(encode).collect::<Result<_, _>>()?
+        } else {
+            columns.into_iter().map(encode).collect::<Result<_, _>>()?
+        };
+        let mut group = self.writer.next_row_group()?;
+        for column in encoded {
+            column.append_to_row_group(&mut group)?;
         }
         group.close()?;
         Ok(())

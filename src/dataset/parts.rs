@@ -3,6 +3,7 @@
 
 use super::order::{Hold, Pool};
 use super::parquet::{Ended, PartWriter, Written};
+use super::syncing::Syncing;
 use super::tables::Tables;
 use crate::arrow::array::RecordBatch;
 use crate::error::{Error, Result};
@@ -77,10 +78,15 @@ impl Closing {
     /// # Errors
     /// Any failure of the file system, by class I/O.
     pub fn wait(self) -> Result<Vec<Option<Written>>> {
+        // Not on the pool: a thread that waits for the disk works on nothing else.
+        self.ended()?.into_iter().map(|table| table.map(Ended::sync).transpose()).collect()
+    }
+
+    /// The same of files that are not synced yet.
+    fn ended(self) -> Result<Vec<Option<Ended>>> {
         let ended: Vec<_> =
             self.tables.into_iter().map(|table| table.map(|t| t.recv().unwrap_or_else(|_| Err(panicked())))).collect();
-        // Here, as a thread of the pool that waits for the disk works on nothing else.
-        ended.into_iter().map(|table| table.map(|ended| ended?.sync()).transpose()).collect()
+        ended.into_iter().map(Option::transpose).collect()
     }
 }
 
@@ -93,21 +99,21 @@ fn panicked() -> Error {
     Error::temporary("Writing a part ended without saying why").hint("run again; report it if it comes again")
 }
 
-/// Part sets one after the other: the files of one are ended while the next is
-/// written.
+/// Part sets one after the other: the files of one are ended and synced while the
+/// next is written.
 pub struct Successive<'a, K> {
     open: Option<(K, PartSet<'a>)>,
     closing: Option<(K, Closing)>,
-    ended: Vec<(K, Vec<Option<Written>>)>,
+    syncing: Syncing<K>,
 }
 
 impl<K> Default for Successive<'_, K> {
     fn default() -> Self {
-        Self { open: None, closing: None, ended: Vec::new() }
+        Self { open: None, closing: None, syncing: Syncing::default() }
     }
 }
 
-impl<'a, K: PartialEq> Successive<'a, K> {
+impl<'a, K: PartialEq + Send + 'static> Successive<'a, K> {
     /// Appends batches to the set of `key`, which `begin` makes where another one
     /// is open.
     ///
@@ -130,7 +136,7 @@ impl<'a, K: PartialEq> Successive<'a, K> {
 
     fn close(&mut self) -> Result<()> {
         if let Some((key, parts)) = self.closing.take() {
-            self.ended.push((key, parts.wait()?));
+            self.syncing.push(key, parts.ended()?)?;
         }
         self.closing = self.open.take().map(|(key, parts)| (key, parts.close()));
         Ok(())
@@ -145,7 +151,7 @@ impl<'a, K: PartialEq> Successive<'a, K> {
         // First the open set becomes the one that is closing, then that is waited for.
         self.close()?;
         self.close()?;
-        Ok(self.ended)
+        self.syncing.finish()
     }
 }
 

@@ -21,17 +21,71 @@ pub(crate) fn list_item() -> FieldRef {
     }
 }
 
+/// Which cells are not null. Those behind the last null are only counted: most
+/// cells are valid, and a column without nulls needs no bits.
+#[derive(Debug)]
+pub(crate) struct Validity {
+    bits: BooleanBufferBuilder,
+    valid_behind: usize,
+}
+
+impl Validity {
+    fn new() -> Self {
+        Self { bits: BooleanBufferBuilder::new(0), valid_behind: 0 }
+    }
+
+    fn len(&self) -> usize {
+        self.bits.len() + self.valid_behind
+    }
+
+    fn append_valid(&mut self) {
+        self.valid_behind += 1;
+    }
+
+    fn append_nulls(&mut self, count: usize) {
+        if count > 0 {
+            self.write_valid();
+            self.bits.append_n(count, false);
+        }
+    }
+
+    fn write_valid(&mut self) {
+        self.bits.append_n(std::mem::take(&mut self.valid_behind), true);
+    }
+
+    fn is_valid(&self, row: usize) -> bool {
+        if row < self.bits.len() { self.bits.get_bit(row) } else { row < self.len() }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len < self.bits.len() {
+            self.bits.truncate(len);
+        }
+        self.valid_behind = self.valid_behind.min(len - self.bits.len());
+    }
+
+    fn finish(&mut self) -> Option<NullBuffer> {
+        if self.bits.is_empty() {
+            self.valid_behind = 0;
+            return None;
+        }
+        self.write_valid();
+        let nulls = NullBuffer::new(self.bits.finish());
+        (nulls.null_count() > 0).then_some(nulls)
+    }
+}
+
 /// Texts one after the other.
 #[derive(Debug)]
 pub(crate) struct Texts {
     ends: Vec<i32>,
     bytes: Vec<u8>,
-    valid: BooleanBufferBuilder,
+    valid: Validity,
 }
 
 impl Texts {
     fn new() -> Self {
-        Self { ends: vec![0], bytes: Vec::new(), valid: BooleanBufferBuilder::new(0) }
+        Self { ends: vec![0], bytes: Vec::new(), valid: Validity::new() }
     }
 
     fn len(&self) -> usize {
@@ -46,18 +100,21 @@ impl Texts {
         let missing = len - self.len();
         if missing > 0 {
             self.ends.resize(len + 1, self.end());
-            self.valid.append_n(missing, false);
+            self.valid.append_nulls(missing);
         }
     }
 
     fn push(&mut self, text: Option<&str>) {
         self.bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
         self.ends.push(self.end());
-        self.valid.append(text.is_some());
+        match text {
+            Some(_) => self.valid.append_valid(),
+            None => self.valid.append_nulls(1),
+        }
     }
 
     fn get(&self, row: usize) -> Option<&str> {
-        if row >= self.len() || !self.valid.get_bit(row) {
+        if !self.valid.is_valid(row) {
             return None;
         }
         let bounds = |at: usize| usize::try_from(self.ends[at]).unwrap_or_default();
@@ -77,13 +134,8 @@ impl Texts {
         let spare = Vec::with_capacity(self.bytes.len());
         let bytes = std::mem::replace(&mut self.bytes, spare);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-        StringArray::try_new(offsets, Buffer::from_vec(bytes), nulls(&mut self.valid)).map_err(broken)
+        StringArray::try_new(offsets, Buffer::from_vec(bytes), self.valid.finish()).map_err(broken)
     }
-}
-
-fn nulls(valid: &mut BooleanBufferBuilder) -> Option<NullBuffer> {
-    let nulls = NullBuffer::new(valid.finish());
-    (nulls.null_count() > 0).then_some(nulls)
 }
 
 pub(crate) fn broken(error: crate::arrow::error::ArrowError) -> Error {
@@ -94,26 +146,26 @@ pub(crate) fn broken(error: crate::arrow::error::ArrowError) -> Error {
 #[derive(Debug)]
 pub(crate) struct Numbers<T> {
     values: Vec<T>,
-    valid: BooleanBufferBuilder,
+    valid: Validity,
 }
 
 impl<T: Copy + Default> Numbers<T> {
     fn new() -> Self {
-        Self { values: Vec::new(), valid: BooleanBufferBuilder::new(0) }
+        Self { values: Vec::new(), valid: Validity::new() }
     }
 
     fn pad(&mut self, len: usize) {
         let missing = len - self.values.len();
         if missing > 0 {
             self.values.resize(len, T::default());
-            self.valid.append_n(missing, false);
+            self.valid.append_nulls(missing);
         }
     }
 
     fn put(&mut self, row: usize, value: T) {
         self.pad(row);
         self.values.push(value);
-        self.valid.append(true);
+        self.valid.append_valid();
     }
 
     fn truncate(&mut self, len: usize) {
@@ -125,7 +177,7 @@ impl<T: Copy + Default> Numbers<T> {
 
     fn take(&mut self) -> (Vec<T>, Option<NullBuffer>) {
         let spare = Vec::with_capacity(self.values.len());
-        (std::mem::replace(&mut self.values, spare), nulls(&mut self.valid))
+        (std::mem::replace(&mut self.values, spare), self.valid.finish())
     }
 }
 
@@ -137,7 +189,7 @@ pub(crate) enum Buffered {
     Text(Texts),
     Boolean {
         bits: BooleanBufferBuilder,
-        valid: BooleanBufferBuilder,
+        valid: Validity,
     },
     Int32(Numbers<i32>),
     Int64(Numbers<i64>),
@@ -146,7 +198,7 @@ pub(crate) enum Buffered {
     TextList {
         ends: Vec<i32>,
         items: Texts,
-        valid: BooleanBufferBuilder,
+        valid: Validity,
     },
 }
 
@@ -154,14 +206,12 @@ impl Buffered {
     pub(crate) fn new(data_type: Type) -> Self {
         match data_type {
             Type::String => Self::Text(Texts::new()),
-            Type::Boolean => Self::Boolean { bits: BooleanBufferBuilder::new(0), valid: BooleanBufferBuilder::new(0) },
+            Type::Boolean => Self::Boolean { bits: BooleanBufferBuilder::new(0), valid: Validity::new() },
             Type::Int32 => Self::Int32(Numbers::new()),
             Type::Int64 => Self::Int64(Numbers::new()),
             Type::Float64 | Type::DurationMs => Self::Float(Numbers::new()),
             Type::Timestamp => Self::Instant(Numbers::new()),
-            Type::StringList => {
-                Self::TextList { ends: vec![0], items: Texts::new(), valid: BooleanBufferBuilder::new(0) }
-            }
+            Type::StringList => Self::TextList { ends: vec![0], items: Texts::new(), valid: Validity::new() },
             Type::Decimal | Type::Int64List => Self::None,
         }
     }
@@ -202,9 +252,9 @@ impl Buffered {
         if let Self::Boolean { bits, valid } = self {
             let missing = row - valid.len();
             bits.append_n(missing, false);
-            valid.append_n(missing, false);
+            valid.append_nulls(missing);
             bits.append(value);
-            valid.append(true);
+            valid.append_valid();
         }
     }
 
@@ -238,10 +288,10 @@ impl Buffered {
     pub(crate) fn close_list(&mut self, row: usize) {
         if let Self::TextList { ends, items, valid } = self {
             let before = ends[ends.len() - 1];
-            valid.append_n(row - valid.len(), false);
+            valid.append_nulls(row - valid.len());
             ends.resize(row + 1, before);
             ends.push(i32::try_from(items.len()).expect("a flush comes long before 2 Gi items of one column"));
-            valid.append(true);
+            valid.append_valid();
         }
     }
 
@@ -292,9 +342,9 @@ impl Buffered {
             Self::Boolean { bits, valid } => {
                 let missing = rows - valid.len();
                 bits.append_n(missing, false);
-                valid.append_n(missing, false);
+                valid.append_nulls(missing);
                 let values: BooleanBuffer = bits.finish();
-                Arc::new(BooleanArray::new(values, nulls(valid)))
+                Arc::new(BooleanArray::new(values, valid.finish()))
             }
             Self::Int32(numbers) => {
                 numbers.pad(rows);
@@ -318,13 +368,69 @@ impl Buffered {
             }
             Self::TextList { ends, items, valid } => {
                 let before = ends[ends.len() - 1];
-                valid.append_n(rows - valid.len(), false);
+                valid.append_nulls(rows - valid.len());
                 ends.resize(rows + 1, before);
                 let ends = std::mem::replace(ends, vec![0]);
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-                let list = ListArray::try_new(list_item(), offsets, Arc::new(items.finish()?), nulls(valid));
+                let list = ListArray::try_new(list_item(), offsets, Arc::new(items.finish()?), valid.finish());
                 Arc::new(list.map_err(broken)?)
             }
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Valid,
+        Nulls(usize),
+        /// To so many hundredths of what is there.
+        Truncate(usize),
+        Finish,
+    }
+
+    proptest! {
+        #[test]
+        fn validity_is_what_a_list_of_booleans_is(steps in prop::collection::vec(prop_oneof![
+            6 => Just(Step::Valid),
+            3 => (0_usize..9).prop_map(Step::Nulls),
+            1 => (0_usize..=100).prop_map(Step::Truncate),
+            1 => Just(Step::Finish),
+        ], 0..80)) {
+            let (mut validity, mut expected) = (Validity::new(), Vec::new());
+            for step in steps {
+                match step {
+                    Step::Valid => {
+                        validity.append_valid();
+                        expected.push(true);
+                    }
+                    Step::Nulls(count) => {
+                        validity.append_nulls(count);
+                        expected.resize(expected.len() + count, false);
+                    }
+                    Step::Truncate(part) => {
+                        let len = expected.len() * part / 100;
+                        validity.truncate(len);
+                        expected.truncate(len);
+                    }
+                    Step::Finish => {
+                        let nulls = validity.finish();
+                        prop_assert_eq!(nulls.is_none(), expected.iter().all(|&valid| valid));
+                        if let Some(nulls) = nulls {
+                            prop_assert_eq!(nulls.iter().collect::<Vec<_>>(), std::mem::take(&mut expected));
+                        }
+                        expected.clear();
+                    }
+                }
+                prop_assert_eq!(validity.len(), expected.len());
+                for row in 0..expected.len() + 2 {
+                    prop_assert_eq!(validity.is_valid(row), expected.get(row) == Some(&true));
+                }
+            }
+        }
     }
 }

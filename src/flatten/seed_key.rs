@@ -1,6 +1,7 @@
 //! The fast path through the names of members.
 
 use super::identity_plan::IdentityField;
+use super::object::same;
 use super::plan::Object;
 use super::seed::is_ignored;
 use serde::de::{DeserializeSeed, Deserializer, Visitor};
@@ -40,7 +41,7 @@ impl<'de> Visitor<'de> for KeySeed<'_> {
 
     fn visit_str<E>(self, name: &str) -> Result<Key, E> {
         let members = &self.object.members;
-        if members.get(self.guess).is_some_and(|member| member.name == name) {
+        if members.get(self.guess).is_some_and(|member| same(&member.name, name)) {
             return Ok(Key::Known(self.guess));
         }
         if let Some(at) = self.object.find(name) {
@@ -49,7 +50,7 @@ impl<'de> Visitor<'de> for KeySeed<'_> {
         if is_ignored(name) {
             return Ok(Key::Ignored);
         }
-        if let Some(at) = self.fields.iter().position(|field| field.member == name) {
+        if let Some(at) = self.fields.iter().position(|field| same(&field.member, name)) {
             return Ok(Key::Field(at));
         }
         self.name.clear();

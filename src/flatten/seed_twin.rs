@@ -1,6 +1,7 @@
 //! The fast path through a second source of an identity: Graph serves the deprecated
-//! set beside the identity that took its place. It fills no column and is kept as it
-//! was served, if it says who the first one is and no more than that.
+//! set beside the identity that took its place. It is kept as it was served, if it says
+//! who the first one is and no more than that, but for the kind: that is the name of
+//! the same identity in the set.
 
 use super::leftover::Leftover;
 use super::plan::{IdentityPlace, NodeId, Object};
@@ -64,11 +65,15 @@ impl Context<'_> {
         let tells_more =
             |(member, column): (&str, usize)| has(member).is_some() && !self.buffers.is_written(table, column);
         let fields = identity.fields.iter().map(|field| (field.member.as_str(), field.target.column));
-        if !same(identity.kind, Some(&name))
+        let kind_is_told = identity.kind.is_none_or(|column| self.buffers.is_written(table, column));
+        if kind_is_told && !same(identity.kind, Some(&name))
             || !same(identity.id(), has("id").and_then(raw::text).as_deref())
             || fields.into_iter().any(tells_more)
         {
             return Err(not_plain());
+        }
+        if let (false, Some(column)) = (kind_is_told, identity.kind) {
+            self.buffers.put_text(table, column, &name);
         }
         let twin = Leftover::new(set, name, value.get().to_owned());
         self.memory.twins.push((place.identity, twin));

@@ -786,5 +786,21 @@ fn the_deprecated_set_beside_the_identity_is_kept_as_it_was_served() {
     assert_eq!(one(organizers).careful, 0);
     // What the set left would stand behind the member after it.
     odd(r#","sessions":[{"caller":{"identity":{"user":{"id":"u"},"x":{"@odata.type":1}},"y":1}}]"#);
-    odd(r#","sessions":[{"caller":{"associatedIdentity":{"id":"u"},"identity":{"user":{"id":"u"}}}}]"#);
+    // The set alone tells the kind, or another one than the type does.
+    for (set, kind) in [(r#""phone":{"id":"p"}"#, "phone"), (r#""a":null,"guest":{"id":"p","email":null}"#, "guest")] {
+        for rest in [
+            format!(r#""associatedIdentity":{{"id":"p"}},"identity":{{{set}}}"#),
+            format!(r#""identity":{{{set}}},"associatedIdentity":{{"id":"p"}}"#),
+        ] {
+            let read = one(&format!(r#","sessions":[{{"caller":{{{rest}}}}}]"#));
+            assert_eq!((read.careful, read.cell("sessions", "caller_identity_kind")), (0, kind.to_owned()), "{rest}");
+        }
+    }
+    for rest in [
+        r##""associatedIdentity":{"id":"p","@odata.type":"#microsoft.graph.userIdentity"},"identity":{"guest":{"id":"p"}}"##,
+        r#""associatedIdentity":{"id":"p"},"identity":{"guest":{"id":"p"},"user":{"id":"p"}}"#,
+        r#""associatedIdentity":{"id":"p"},"identity":{"guest":{"id":"q"},"user":{"id":"p"}}"#,
+    ] {
+        odd(&format!(r#","sessions":[{{"caller":{{{rest}}}}}]"#));
+    }
 }

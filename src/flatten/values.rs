@@ -84,6 +84,35 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
 /// An Edm.Duration `[-]P[nD][T[nH][nM][n[.f]S]]` as milliseconds. At most 9
 /// digits of fraction, at least one component.
 pub(crate) fn duration_ms(text: &str) -> Option<f64> {
+    seconds_ms(text.as_bytes()).or_else(|| any_duration_ms(text))
+}
+
+/// `PTn[.f]S`, as almost all are, with at most 9 digits before the point.
+fn seconds_ms(text: &[u8]) -> Option<f64> {
+    let number = text.strip_prefix(b"PT")?.strip_suffix(b"S")?;
+    let (mut nanos, mut places, mut point) = (0_i64, 0_usize, None);
+    for &byte in number {
+        match byte {
+            b'0'..=b'9' if places < 18 => {
+                nanos = nanos * 10 + i64::from(byte - b'0');
+                places += 1;
+            }
+            b'.' if point.is_none() && places > 0 => point = Some(places),
+            _ => return None,
+        }
+    }
+    let whole = point.unwrap_or(places);
+    let fraction = places - whole;
+    if whole == 0 || whole > 9 || fraction > 9 || (fraction == 0 && point.is_some()) {
+        return None;
+    }
+    Some((nanos * NANOS[fraction]) as f64 / 1e6)
+}
+
+/// Nanoseconds of one unit of the last of so many digits of fraction.
+const NANOS: [i64; 10] = [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+
+fn any_duration_ms(text: &str) -> Option<f64> {
     let (negative, rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -212,6 +241,7 @@ pub(crate) const EXACT: f64 = 9_007_199_254_740_992.0;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn instants_of_any_width_and_offset_fit() {
@@ -304,6 +334,18 @@ mod tests {
             "P1D2H",
         ] {
             assert_eq!(duration_ms(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_to_seconds_gives_what_the_long_one_gives(
+            whole in "[0-9]{0,11}", point in prop::sample::select(vec!["", ".", ".."]), fraction in "[0-9]{0,11}",
+        ) {
+            let text = format!("PT{whole}{point}{fraction}S");
+            let (short, long) = (seconds_ms(text.as_bytes()), any_duration_ms(&text));
+            let is_short = whole.len() <= 9 && fraction.len() <= 9 && point == ".";
+            prop_assert!(if is_short { short == long } else { short.is_none() || short == long }, "{}", text);
         }
     }
 
