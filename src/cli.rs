@@ -267,8 +267,8 @@ pub struct Flatten {
     #[arg(long, short, value_name = "DIR")]
     pub output: PathBuf,
     /// Threads that flatten [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
 }
 
 /// Flags of `purge`.

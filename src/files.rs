@@ -326,6 +326,34 @@ pub fn size(path: &Path) -> Result<u64> {
     fs::metadata(path).map(|metadata| metadata.len()).map_err(|e| Error::io("look at", path, e))
 }
 
+/// What a path leads to, without links.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn resolved(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).map_err(|e| Error::io("look at", path, e))
+}
+
+/// Whether another file system begins at a directory.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+#[cfg(unix)]
+pub fn is_mount_point(directory: &Path) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|of| of.dev()).map_err(|e| Error::io("look at", path, e));
+    Ok(device(directory)? != device(&directory.join(".."))?)
+}
+
+/// Whether another file system begins at a directory.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub const fn is_mount_point(_directory: &Path) -> Result<bool> {
+    Ok(false)
+}
+
 /// Reads a whole file of the dataset; `None` if it is missing.
 ///
 /// # Errors
@@ -387,6 +415,15 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_mount_point_is_told_from_a_directory() {
+        let home = tempfile::tempdir().unwrap();
+        create_directory(&home.path().join("a"), PRIVATE).unwrap();
+        assert!(!is_mount_point(&home.path().join("a")).unwrap());
+        assert!(is_mount_point(Path::new("/proc")).unwrap());
+    }
 
     #[test]
     #[cfg(unix)]

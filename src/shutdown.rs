@@ -1,6 +1,11 @@
 //! SIGINT and SIGTERM: the first stops cleanly, the second at once.
 
+use crate::error::{Class, Error, Result};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
+
+/// What a verb that fetches does at the first signal.
+pub const COMMITS: &str = "stopping: no new requests; what is fetched is committed";
 
 /// Whether the process was asked to stop.
 #[derive(Clone, Debug)]
@@ -12,12 +17,31 @@ impl Shutdown {
     /// Listens for signals; to be called inside a runtime.
     #[must_use]
     pub fn listen() -> Self {
+        Self::listen_and_say(COMMITS)
+    }
+
+    /// Listens for signals on a thread, for as long as the runtime is kept; the first
+    /// one logs `says`.
+    ///
+    /// # Errors
+    /// By class I/O when the system gives no thread.
+    pub fn beside(says: &'static str) -> Result<(Runtime, Self)> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|e| Error::new(Class::Io, "Cannot start the runtime").because(e))?;
+        let shutdown = runtime.block_on(async { Self::listen_and_say(says) });
+        Ok((runtime, shutdown))
+    }
+
+    fn listen_and_say(says: &'static str) -> Self {
         let (sender, signal) = watch::channel(None);
         // At once: a signal that comes before the task runs is not to kill.
         let mut signals = Signals::new();
         tokio::spawn(async move {
             let code = signals.next().await;
-            tracing::warn!("stopping: no new requests; what is fetched is committed");
+            tracing::warn!("{says}");
             let _ = sender.send(Some(code));
             let code = signals.next().await;
             std::process::exit(i32::from(code));

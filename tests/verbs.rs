@@ -11,6 +11,8 @@ mod support;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use support::{Graph, Place, call_id, days_ago, record};
 
 /// Two calls on each of two dates, exported.
@@ -283,4 +285,54 @@ fn init_check_status_and_completions_do_what_they_say() {
     ] {
         assert!(place.callrec(&["schema", "--format", format]).expect(0).stdout.contains(part), "{format}");
     }
+}
+
+fn flatten(input: &Path, output: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callrec"));
+    command.arg("flatten").arg(input).arg("--output").arg(output).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn flatten_that_is_stopped_leaves_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let input = home.path().join("in.ndjson");
+    let mut line = record(&call_id(1), 1, days_ago(1), 200).to_string();
+    line.push('\n');
+    fs::write(&input, line.repeat(1 + (64 << 20) / line.len())).unwrap();
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let home = tempfile::tempdir().unwrap();
+        let child = flatten(&input, &home.path().join("out")).spawn().unwrap();
+        while fs::read_dir(home.path()).unwrap().next().is_none() {
+            std::thread::yield_now();
+        }
+        assert!(Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&summary["status"], &summary["exit_code"]), (&"interrupted".into(), &code.into()));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Stopped by a signal"));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn flatten_takes_an_empty_directory_behind_a_link_and_says_what_it_cannot_take() {
+    let home = tempfile::tempdir().unwrap();
+    let input = home.path().join("in.json");
+    fs::write(&input, record(&call_id(1), 1, days_ago(1), 2).to_string()).unwrap();
+    fs::create_dir(home.path().join("real")).unwrap();
+    std::os::unix::fs::symlink("real", home.path().join("link")).unwrap();
+    support::ended(flatten(&input, &home.path().join("link"))).expect(0);
+    assert!(home.path().join("link").is_symlink() && home.path().join("real/calls").is_dir());
+
+    let proc = support::ended(flatten(&input, Path::new("/proc"))).expect(2);
+    assert!(proc.stderr.contains("not empty"), "{}", proc.stderr);
+    let folder = support::ended(flatten(home.path(), &home.path().join("out"))).expect(2);
+    assert!(folder.stderr.contains("is no regular file"), "{}", folder.stderr);
+    let none = support::ended(flatten(&home.path().join("x.json"), &home.path().join("out"))).expect(2);
+    assert!(none.stderr.contains("does not exist"), "{}", none.stderr);
+    let mut many = flatten(&input, &home.path().join("out"));
+    many.args(["--threads", "0"]);
+    assert!(support::ended(many).expect(2).stderr.contains("1..=256"));
 }

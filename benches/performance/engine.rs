@@ -38,7 +38,7 @@ pub fn columns_of_the_peers() -> &'static Catalogue {
 pub fn convert(input: &Path, output: &Path, threads: usize) {
     let tables = Tables::new(columns_of_the_peers()).unwrap();
     let now = chrono::DateTime::UNIX_EPOCH;
-    convert::convert(&[input.to_owned()], output, &tables, Modes::shared(0o640), threads, now).unwrap();
+    convert::convert(&[input.to_owned()], output, &tables, Modes::shared(0o640), threads, now, &|| Ok(())).unwrap();
 }
 
 /// Flattens the records of a file date by date and writes the batches of each date, when all of

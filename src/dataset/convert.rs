@@ -47,7 +47,8 @@ pub struct Converted {
 ///
 /// # Errors
 /// By class usage when `output` is not empty or an input is missing; any
-/// failure of the file system by class I/O. Nothing is left of a failure.
+/// failure of the file system by class I/O; that of `go_on`, which is asked between
+/// records. Nothing is left of a failure.
 pub fn convert(
     inputs: &[PathBuf],
     output: &Path,
@@ -55,21 +56,32 @@ pub fn convert(
     modes: Modes,
     threads: usize,
     now: DateTime<Utc>,
+    go_on: &dyn Fn() -> Result<()>,
 ) -> Result<Converted> {
+    let named = output;
+    // An empty directory is replaced: that which a link names, not the link.
+    let output = &if named.exists() { files::resolved(named)? } else { named.to_owned() };
     if output.exists() && (!output.is_dir() || !files::list(output)?.is_empty()) {
-        return Err(Error::new(Class::Usage, format!("{} is there already and not empty", output.display()))
+        return Err(Error::new(Class::Usage, format!("{} is there already and not empty", named.display()))
             .hint("name a directory that is absent or empty"));
     }
     let name = output.file_name().and_then(|n| n.to_str()).unwrap_or("tables");
     let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     files::create_directory(parent, modes)?;
+    if output.exists() && files::is_mount_point(output)? {
+        return Err(Error::new(
+            Class::Usage,
+            format!("{} is a mount point, which cannot be replaced", named.display()),
+        )
+        .hint("name a directory in it: the tables appear in one step"));
+    }
     let work = tempfile::Builder::new()
         .prefix(&format!(".{name}-"))
         .tempdir_in(parent)
         .map_err(|e| Error::io("make a directory in", parent, e))?;
     let staged = work.path().join("tables");
     files::create_directory(&staged, modes)?;
-    let plan = Plan { lines: Lines::default(), scratch: Scratch::new(work.path().join("index")), threads, now };
+    let plan = Plan { lines: Lines::default(), scratch: Scratch::new(work.path().join("index")), threads, now, go_on };
     let converted = write(inputs, &staged, &work.path().join("unpacked"), tables, modes, &plan)?;
     if output.exists() {
         std::fs::remove_dir(output).map_err(|e| Error::io("replace", output, e))?;
@@ -80,11 +92,12 @@ pub fn convert(
 }
 
 /// How records are read and sorted.
-struct Plan {
+struct Plan<'a> {
     lines: Lines,
     scratch: Scratch,
     threads: usize,
     now: DateTime<Utc>,
+    go_on: &'a dyn Fn() -> Result<()>,
 }
 
 fn write(
@@ -93,7 +106,7 @@ fn write(
     unpacked: &Path,
     tables: &Tables,
     modes: Modes,
-    plan: &Plan,
+    plan: &Plan<'_>,
 ) -> Result<Converted> {
     let inputs: Vec<Source> =
         inputs.iter().enumerate().map(|(number, input)| Source::new(number, input, unpacked)).collect::<Result<_>>()?;
@@ -103,6 +116,7 @@ fn write(
     let mut refusals = Refusals::new(staged, &inputs, &sources, plan.now);
     let mut entries = Sorter::new(&plan.scratch, "id");
     let each = |entry| {
+        (plan.go_on)()?;
         converted.records += 1;
         entries.push(ById(entry))
     };
@@ -125,6 +139,7 @@ fn write(
     };
     let entries = entries.map(|entry| entry.map(|ByStart(entry)| entry));
     let drift = order::flatten(entries, &sources, &tables.plan, &pool, Entry::date, |flattened| {
+        (plan.go_on)()?;
         let date = flattened.entries[0].date();
         converted.exported += (flattened.entries.len() - flattened.refused.len()) as u64;
         for (entry, reason) in flattened.refused {
@@ -229,7 +244,7 @@ mod tests {
     fn converted(
         inputs: &[PathBuf],
         home: &Path,
-        plan: &Plan,
+        plan: &Plan<'_>,
     ) -> (BTreeMap<PathBuf, Option<(u64, String)>>, Converted) {
         let tables = Tables::new(Catalogue::embedded()).unwrap();
         let staged = home.join("tables");
@@ -265,6 +280,7 @@ mod tests {
             scratch: Scratch::with_bounds(home.path().join(name).join("index"), held_bytes, 3),
             threads,
             now,
+            go_on: &|| Ok(()),
         };
         let whole = plan("whole", Lines::default(), 1 << 30, 1);
         let (expected, counts) = converted(&inputs, &home.path().join("whole"), &whole);
@@ -296,6 +312,7 @@ mod tests {
             scratch: Scratch::new(home.path().join("index")),
             threads: 2,
             now: DateTime::UNIX_EPOCH,
+            go_on: &|| Ok(()),
         };
         let (_, counts) = converted(std::slice::from_ref(&input), home.path(), &plan);
         assert_eq!((counts.records, counts.exported, counts.quarantined), (3, 2, 1));

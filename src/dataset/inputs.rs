@@ -49,7 +49,8 @@ impl Source {
     pub fn new(number: usize, named: &Path, unpacked: &Path) -> Result<Self> {
         let name = named.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_ascii_lowercase();
         if !named.is_file() {
-            return Err(Error::usage(format!("There is no file {}", named.display())).hint(KINDS));
+            let what = if named.exists() { "is no regular file" } else { "does not exist" };
+            return Err(Error::usage(format!("{} {what}", named.display())).hint(KINDS));
         }
         // An input may be a link; what it names is read.
         let input = std::fs::canonicalize(named).map_err(|e| Error::io("read", named, e))?;

@@ -296,7 +296,8 @@ type Chunk = (Vec<RecordBatch>, Vec<(Entry, Refused)>);
 
 struct Worker<'a> {
     reader: SourceReader<'a>,
-    /// As long as the longest record so far.
+    /// As long as the longest record so far; that of a record that is a chunk by
+    /// itself is given back.
     buffer: Vec<u8>,
     flattener: Flattener,
 }
@@ -318,6 +319,9 @@ impl<'a> Worker<'a> {
             if let Err(reason) = self.flattener.push(record) {
                 refused.push((entry.clone(), reason));
             }
+        }
+        if self.buffer.len() as u64 > CHUNK_BYTES {
+            self.buffer = Vec::new();
         }
         Ok((self.flattener.flush()?, refused))
     }

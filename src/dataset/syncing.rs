@@ -12,9 +12,12 @@ const WAITING: usize = 2;
 /// What was ended of one key, by table.
 type Set<K, T> = (K, Vec<Option<T>>);
 
+/// A thread that syncs, and where it takes the sets from.
+type Thread<K> = (SyncSender<Set<K, Ended>>, JoinHandle<Result<Vec<Set<K, Written>>>>);
+
 /// Syncs sets of files in the order in which they come.
 pub(super) struct Syncing<K> {
-    thread: Option<(SyncSender<Set<K, Ended>>, JoinHandle<Result<Vec<Set<K, Written>>>>)>,
+    thread: Option<Thread<K>>,
 }
 
 impl<K> Default for Syncing<K> {

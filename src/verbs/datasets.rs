@@ -7,7 +7,7 @@ use crate::cli::{self, Format};
 use crate::clock::Clock;
 use crate::config::{Place, Storage};
 use crate::dataset::commit::{Commit, Kind};
-use crate::dataset::convert;
+use crate::dataset::convert::{self, Converted};
 use crate::dataset::layout::Layout;
 use crate::dataset::purge::Purge;
 use crate::dataset::tables::Tables;
@@ -15,6 +15,7 @@ use crate::dataset::{self, Dataset, maintain};
 use crate::error::{Error, Result};
 use crate::files::Modes;
 use crate::schema::Catalogue;
+use crate::shutdown::Shutdown;
 use crate::status::Standing;
 use crate::summary::{self, Summary};
 use crate::{status, verify};
@@ -45,12 +46,26 @@ pub(super) fn flatten(_global: &Global, flags: cli::Flatten) -> Result<u8> {
     let begun = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let tables = Tables::new(Catalogue::embedded())?;
-    let threads = flags.threads.unwrap_or(cores);
+    let threads = flags.threads.map_or(cores, usize::from);
     let modes = Modes::shared(0o640);
-    let converted = convert::convert(&flags.inputs, &flags.output, &tables, modes, threads, Clock::system().now())?;
-    let exit_code = if converted.quarantined > 0 { ATTENTION } else { 0 };
+    let (_signals, shutdown) = Shutdown::beside("stopping; nothing is left of what was begun")?;
+    let go_on = || match shutdown.is_requested() {
+        false => Ok(()),
+        true => Err(Error::temporary("Stopped by a signal")),
+    };
+    let now = Clock::system().now();
+    let outcome = convert::convert(&flags.inputs, &flags.output, &tables, modes, threads, now, &go_on);
+    let (status, exit_code, converted) = match (outcome, shutdown.exit_code()) {
+        (Ok(converted), _) if converted.quarantined > 0 => ("attention", ATTENTION, converted),
+        (Ok(converted), _) => ("done", 0, converted),
+        (Err(error), Some(signal)) => {
+            tracing::warn!("{error}");
+            ("interrupted", signal, Converted::default())
+        }
+        (Err(error), None) => return Err(error),
+    };
     let summary = Flattened {
-        status: if exit_code == 0 { "done" } else { "attention" },
+        status,
         exit_code,
         records: converted.records,
         exported: converted.exported,

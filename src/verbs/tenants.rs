@@ -4,8 +4,8 @@
 use super::{Global, print};
 use crate::cli::Format;
 use crate::config::{self, Place};
-use crate::error::{Class, Error, Result};
-use crate::shutdown::Shutdown;
+use crate::error::{Error, Result};
+use crate::shutdown::{self, Shutdown};
 use crate::summary;
 use serde::Serialize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -111,12 +111,7 @@ pub(super) fn side_by_side<T: Send>(
     work: impl Fn(&Place) -> T + Sync,
     mut ended: impl FnMut(usize, Option<T>) -> Result<()>,
 ) -> Result<Option<u8>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|e| Error::new(Class::Io, "Cannot start the runtime").because(e))?;
-    let shutdown = runtime.block_on(async { Shutdown::listen() });
+    let (_signals, shutdown) = Shutdown::beside(shutdown::COMMITS)?;
     let (next, (sender, results)) = (AtomicUsize::new(0), mpsc::channel());
     let failed = std::thread::scope(|scope| {
         for _ in 0..at_once.clamp(1, places.len().max(1)) {
