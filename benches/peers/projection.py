@@ -85,7 +85,8 @@ def of_source(table: str, rows: str, paths: list[str]) -> list[str]:
 def load(file: str | Path) -> list[Table]:
     tables = []
     for described in json.loads(Path(file).read_text(encoding="utf-8")):
-        if not described["rows"]:
+        # Tables of the program itself, and of the telephony logs, whose answers are lists.
+        if not described["rows"] or described["rows"][0]["path"] == "value[]":
             continue
         name = described["table"]
         wanted = [c for c in described["columns"] if c["kind"] in ("value", "key")]
