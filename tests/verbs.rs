@@ -293,26 +293,36 @@ fn flatten(input: &Path, output: &Path) -> Command {
     command
 }
 
+/// Begins to flatten so many records and sends the signal; None if all was done before it came.
+fn stopped(records: u32, signal: &str) -> Option<std::process::Output> {
+    let inputs = tempfile::tempdir().unwrap();
+    let input = inputs.path().join("in.ndjson");
+    let line = record(&call_id(1), 1, days_ago(1), 50).to_string();
+    let lines: Vec<String> = (1..=records).map(|n| line.replacen(&call_id(1), &call_id(n), 1)).collect();
+    fs::write(&input, lines.join("\n")).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let child = flatten(&input, &home.path().join("out")).spawn().unwrap();
+    while fs::read_dir(home.path()).unwrap().next().is_none() {
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    if output.status.success() {
+        assert!(home.path().join("out/calls").is_dir());
+        return None;
+    }
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    Some(output)
+}
+
 #[test]
 fn flatten_that_is_stopped_leaves_nothing() {
-    let home = tempfile::tempdir().unwrap();
-    let input = home.path().join("in.ndjson");
-    let mut line = record(&call_id(1), 1, days_ago(1), 200).to_string();
-    line.push('\n');
-    fs::write(&input, line.repeat(1 + (64 << 20) / line.len())).unwrap();
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let home = tempfile::tempdir().unwrap();
-        let child = flatten(&input, &home.path().join("out")).spawn().unwrap();
-        while fs::read_dir(home.path()).unwrap().next().is_none() {
-            std::thread::yield_now();
-        }
-        assert!(Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status().unwrap().success());
-        let output = child.wait_with_output().unwrap();
+        let output = (8..14).find_map(|power| stopped(1 << power, signal)).expect("a signal that is heard");
         assert_eq!(output.status.code(), Some(code));
         let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((&summary["status"], &summary["exit_code"]), (&"interrupted".into(), &code.into()));
         assert!(String::from_utf8_lossy(&output.stderr).contains("Stopped by a signal"));
-        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 }
 
