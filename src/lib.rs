@@ -56,3 +56,10 @@ pub mod summary;
 pub mod verbs;
 pub mod verify;
 pub mod worklist;
+
+/// Many threads take and give back buffers of all sizes. The allocator of glibc keeps
+/// more of them in `run`, and in `flatten` gives pages back only to ask for them
+/// again. zstd takes its tables from here too.
+#[cfg(all(unix, feature = "jemalloc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
