@@ -331,7 +331,7 @@ pub fn size(path: &Path) -> Result<u64> {
 /// # Errors
 /// Any failure of the file system, by class I/O.
 pub fn resolved(path: &Path) -> Result<PathBuf> {
-    fs::canonicalize(path).map_err(|e| Error::io("look at", path, e))
+    fs::canonicalize(path).map_err(|e| Error::io("read", path, e))
 }
 
 /// Whether another file system begins at a directory.

@@ -53,7 +53,7 @@ impl Source {
             return Err(Error::usage(format!("{} {what}", named.display())).hint(KINDS));
         }
         // An input may be a link; what it names is read.
-        let input = std::fs::canonicalize(named).map_err(|e| Error::io("read", named, e))?;
+        let input = files::resolved(named)?;
         let (inner, packing) = if let Some(inner) = name.strip_suffix(".gz") {
             (inner, Some(Packing::Gzip))
         } else if let Some(inner) = name.strip_suffix(".zst") {

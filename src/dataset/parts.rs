@@ -3,7 +3,7 @@
 
 use super::order::{Hold, Pool};
 use super::parquet::{Ended, PartWriter, Written};
-use super::syncing::Syncing;
+use super::syncing::{self, Syncing};
 use super::tables::Tables;
 use crate::arrow::array::RecordBatch;
 use crate::error::{Error, Result};
@@ -79,7 +79,7 @@ impl Closing {
     /// Any failure of the file system, by class I/O.
     pub fn wait(self) -> Result<Vec<Option<Written>>> {
         // Not on the pool: a thread that waits for the disk works on nothing else.
-        self.ended()?.into_iter().map(|table| table.map(Ended::sync).transpose()).collect()
+        syncing::all(self.ended()?)
     }
 
     /// The same of files that are not synced yet.

@@ -786,7 +786,7 @@ fn the_deprecated_set_beside_the_identity_is_kept_as_it_was_served() {
     assert_eq!(one(organizers).careful, 0);
     // What the set left would stand behind the member after it.
     odd(r#","sessions":[{"caller":{"identity":{"user":{"id":"u"},"x":{"@odata.type":1}},"y":1}}]"#);
-    // The set alone tells the kind, or another one than the type does.
+    // The set alone tells the kind.
     for (set, kind) in [(r#""phone":{"id":"p"}"#, "phone"), (r#""a":null,"guest":{"id":"p","email":null}"#, "guest")] {
         for rest in [
             format!(r#""associatedIdentity":{{"id":"p"}},"identity":{{{set}}}"#),
@@ -796,6 +796,7 @@ fn the_deprecated_set_beside_the_identity_is_kept_as_it_was_served() {
             assert_eq!((read.careful, read.cell("sessions", "caller_identity_kind")), (0, kind.to_owned()), "{rest}");
         }
     }
+    // The set tells another kind than the type does, or more than one.
     for rest in [
         r##""associatedIdentity":{"id":"p","@odata.type":"#microsoft.graph.userIdentity"},"identity":{"guest":{"id":"p"}}"##,
         r#""associatedIdentity":{"id":"p"},"identity":{"guest":{"id":"p"},"user":{"id":"p"}}"#,
