@@ -346,3 +346,17 @@ fn flatten_takes_an_empty_directory_behind_a_link_and_says_what_it_cannot_take()
     many.args(["--threads", "0"]);
     assert!(support::ended(many).expect(2).stderr.contains("1..=256"));
 }
+
+#[cfg(all(unix, feature = "jemalloc"))]
+#[test]
+fn the_allocator_has_the_settings_of_the_repository() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callrec"));
+    let output = command.arg("--version").env("MALLOC_CONF", "stats_print:true").output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr);
+    for setting in ["opt.narenas: 2\n", "opt.dirty_decay_ms: 3000 "] {
+        assert!(
+            printed.contains(setting),
+            "{setting}: cargo reads .cargo/config.toml only in the repository\n{printed}"
+        );
+    }
+}
