@@ -347,6 +347,28 @@ fn flatten_takes_an_empty_directory_behind_a_link_and_says_what_it_cannot_take()
     assert!(support::ended(many).expect(2).stderr.contains("1..=256"));
 }
 
+#[test]
+fn however_the_config_is_named_a_second_run_reads_no_notification() {
+    let (_graph, place) = exported();
+    let parent = place.directory.path().parent().unwrap();
+    let below = place.config().strip_prefix(parent).unwrap().to_owned();
+    for (config, directory) in [
+        (Path::new("callrec.toml"), place.directory.path()),
+        (Path::new("./callrec.toml"), place.directory.path()),
+        (&below, parent),
+        (&place.config(), parent),
+    ] {
+        let run = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_callrec"));
+            command.arg("--config").arg(config).arg("run");
+            support::ended_in(command, directory).expect(0)
+        };
+        run();
+        let second = run();
+        assert_eq!(second.summary()["notifications_read"], 0, "{}: {}", config.display(), second.stderr);
+    }
+}
+
 #[cfg(all(unix, feature = "jemalloc"))]
 #[test]
 fn the_allocator_has_the_settings_of_the_repository() {

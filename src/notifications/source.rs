@@ -171,11 +171,12 @@ fn metadata(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Paths and names directly inside a directory, sorted; none if it is not there.
+/// Paths and names directly inside a directory, sorted; none if it is not there. The
+/// paths begin as that of the directory does, so that patterns match them.
 fn entries(directory: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    let failed = |error| Error::io("list the directory of the notification log", directory, error);
-    let listing = match std::fs::read_dir(directory) {
+    let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let failed = |error| Error::io("list the directory of the notification log", listed, error);
+    let listing = match std::fs::read_dir(listed) {
         Ok(listing) => listing,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(Vec::new());
@@ -184,8 +185,8 @@ fn entries(directory: &Path) -> Result<Vec<(PathBuf, String)>> {
     };
     let mut entries = Vec::new();
     for entry in listing {
-        let entry = entry.map_err(failed)?;
-        entries.push((entry.path(), entry.file_name().to_string_lossy().into_owned()));
+        let name = entry.map_err(failed)?.file_name();
+        entries.push((directory.join(&name), name.to_string_lossy().into_owned()));
     }
     entries.sort();
     Ok(entries)
