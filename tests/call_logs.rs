@@ -7,6 +7,8 @@
     reason = "tests fail by panics and look at files as they like"
 )]
 
+#[path = "support/python.rs"]
+mod python;
 mod support;
 #[path = "support/tree.rs"]
 mod tree;
@@ -102,7 +104,6 @@ fn a_hundred_thousand_rows_of_400_days_are_there_once_and_add_up_to_the_cent() {
 
 /// pyarrow and DuckDB add the charges up as decimals.
 fn read_by_others(place: &Place, served: &[Value]) {
-    let Ok(python) = std::env::var("CALLREC_TEST_PYTHON") else { return };
     let total: i128 = served.iter().map(|row| millionths(&row["charge"].to_string())).sum();
     let script = "import sys, duckdb, pyarrow.dataset as ds, pyarrow.compute as pc\n\
         d = ds.dataset(sys.argv[1], partitioning='hive').to_table(columns=['charge', 'call_date'])\n\
@@ -110,7 +111,7 @@ fn read_by_others(place: &Place, served: &[Value]) {
         q = \"select count(*), sum(charge), count(distinct id) from read_parquet('\" + sys.argv[1] + \"/call_date=*/*.parquet', hive_partitioning=true)\"\n\
         n, s, i = duckdb.connect().execute(q).fetchall()[0]\n\
         print(n, i, int(s * 10**6))\n";
-    let mut command = std::process::Command::new(python);
+    let mut command = python::python();
     command.args(["-c", script]).arg(place.root().join("pstn_calls"));
     let read = support::ended(command).expect(0).stdout;
     assert_eq!(read, format!("decimal128(18, 6) 100000 {total}\n100000 100000 {total}\n"));
@@ -335,7 +336,6 @@ fn another_schema_of_logs_upgrades_their_tables_and_leaves_the_records_as_they_a
 /// The view of docs/reading.md, in DuckDB.
 #[test]
 fn the_view_of_matches_joins_by_id_and_by_number_and_time() {
-    let Ok(python) = std::env::var("CALLREC_TEST_PYTHON") else { return };
     let text = include_str!("../docs/reading.md");
     let view = &text[text.find("CREATE OR REPLACE VIEW telephony_matches").unwrap()..];
     let view = &view[..view.find("```").unwrap()];
@@ -362,7 +362,7 @@ fn the_view_of_matches_joins_by_id_and_by_number_and_time() {
     place.callrec(&["run"]).expect(0);
     let script = "import sys, duckdb\nc = duckdb.connect()\nc.execute(sys.argv[1])\n\
         print(*c.execute('from telephony_matches order by id').fetchall(), sep='\\n')\n";
-    let mut command = std::process::Command::new(python);
+    let mut command = python::python();
     command.args(["-c", script, &view.replace("<root>", place.root().to_str().unwrap())]);
     let (one, two) = (support::call_id(1), support::call_id(2));
     assert_eq!(

@@ -1,6 +1,8 @@
 //! Commands and readers at the same time.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests fail by panics and read files as they like")]
 
+#[path = "support/python.rs"]
+mod python;
 mod support;
 
 use arrow::array::AsArray;
@@ -10,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::{Graph, Place, call_id, days_ago, record, refused};
 
@@ -233,17 +235,13 @@ struct Seen {
 
 #[test]
 fn readers_of_analysts_see_no_torn_file_while_runs_publish() {
-    let interpreter = std::env::var_os("CALLREC_TEST_PYTHON").expect(
-        "CALLREC_TEST_PYTHON must name a Python with the packages of tests/requirements.txt: run `make test`, which makes one",
-    );
     let graph = Graph::empty();
     let place = place(&graph);
     place.callrec(&["run"]).expect(0);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/loop.py");
     let mut readers = Vec::new();
     for reader in ["pyarrow", "polars", "polars_one_handle", "duckdb"] {
-        let mut child = Command::new(&interpreter)
-            .arg("-B")
+        let mut child = python::python()
             .arg(&script)
             .arg(place.root())
             .args([reader, &SESSIONS.to_string()])

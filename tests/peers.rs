@@ -7,8 +7,12 @@
     reason = "files of a test need no modes, and what is compared is any JSON"
 )]
 
+#[path = "support/python.rs"]
+mod python;
+
 use callrec::simulator::generator::{self, Shape};
 use chrono::{DateTime, Utc};
+use python::python;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,15 +26,6 @@ fn printed(command: &mut Command) -> Vec<u8> {
     let output = command.output().expect("it starts");
     assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
-}
-
-fn python() -> Command {
-    let interpreter = std::env::var_os("CALLREC_TEST_PYTHON").expect(
-        "CALLREC_TEST_PYTHON must name a Python with the packages of tests/requirements.txt: run `make test`, which makes one",
-    );
-    let mut command = Command::new(interpreter);
-    command.arg("-B");
-    command
 }
 
 fn checked(dataset: &Path) -> Value {
@@ -63,7 +58,8 @@ fn four_engines_make_the_same_tables_of_the_same_records() {
             &output,
             &path("schema.json"),
         ]);
-        printed(command.args(["3", "2"]));
+        let (zstd_level, threads) = ("3", "2");
+        printed(command.args([zstd_level, threads]));
         assert_eq!(checked(&output), ours, "{engine}");
     }
 }

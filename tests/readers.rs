@@ -1,6 +1,9 @@
 //! The sample run of the README, and its tables in pandas, pyarrow, Polars and
 //! DuckDB: all readers see the same, and the examples of the documentation run.
 
+#[path = "support/python.rs"]
+mod python;
+
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,15 +47,11 @@ fn sample_run(root: &Path) -> Summary {
 }
 
 fn python(script: &str, arguments: &[&Path]) -> String {
-    let interpreter = std::env::var_os("CALLREC_TEST_PYTHON").expect(
-        "CALLREC_TEST_PYTHON must name a Python with the packages of tests/requirements.txt: run `make test`, which makes one",
-    );
-    let output = Command::new(&interpreter)
-        .arg("-B")
+    let output = python::python()
         .arg(package().join("tests/readers").join(script))
         .args(arguments)
         .output()
-        .unwrap_or_else(|why| panic!("{} does not start: {why}; run `make test`", interpreter.display()));
+        .unwrap_or_else(|why| panic!("the Python of the tests does not start: {why}; run `make test`"));
     assert!(output.status.success(), "{script}:\n{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
