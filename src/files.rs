@@ -7,6 +7,7 @@
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -152,18 +153,31 @@ pub fn make_private(path: &Path) -> Result<()> {
 /// # Errors
 /// Any failure of the file system, by class I/O.
 pub fn create_directory(path: &Path, modes: Modes) -> Result<()> {
+    create_missing(path, modes, &sync_directory)
+}
+
+/// As [`create_directory`] for one in staging, where all is synced at the end:
+/// [`sync_directories`].
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn create_unsynced_directory(path: &Path, modes: Modes) -> Result<()> {
+    create_missing(path, modes, &|_| Ok(()))
+}
+
+fn create_missing(path: &Path, modes: Modes, sync: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
     let parent = path.parent().unwrap_or_else(|| Path::new(""));
-    create_directory(parent, modes)?;
+    create_missing(parent, modes, sync)?;
     match make_directory(path, modes.directory) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
         Err(e) => return Err(Error::io("make the directory", path, e)),
     }
     set_mode(path, modes.directory).map_err(|e| Error::io("set the mode of", path, e))?;
-    sync_directory(parent)
+    sync(parent)
 }
 
 /// Makes a new file; one that exists, and a link in its place, is refused.
@@ -290,6 +304,15 @@ pub fn sync_directory(path: &Path) -> Result<()> {
         return Ok(());
     }
     File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io("sync", path, e))
+}
+
+/// Syncs `top`, and below it each directory that one of `files` lies in or under.
+///
+/// # Errors
+/// Any failure of the file system, by class I/O.
+pub fn sync_directories<'a>(files: impl Iterator<Item = &'a Path>, top: &Path) -> Result<()> {
+    let above = |file: &'a Path| file.ancestors().skip(1).take_while(|directory| directory.starts_with(top));
+    files.flat_map(above).chain([top]).collect::<BTreeSet<_>>().into_iter().try_for_each(sync_directory)
 }
 
 /// Syncs a file that was written and closed.

@@ -80,7 +80,7 @@ pub fn convert(
         .tempdir_in(parent)
         .map_err(|e| Error::io("make a directory in", parent, e))?;
     let staged = work.path().join("tables");
-    files::create_directory(&staged, modes)?;
+    files::create_unsynced_directory(&staged, modes)?;
     let plan = Plan { lines: Lines::default(), scratch: Scratch::new(work.path().join("index")), threads, now, go_on };
     let converted = write(inputs, &staged, &work.path().join("unpacked"), tables, modes, &plan)?;
     if output.exists() {
@@ -133,7 +133,7 @@ fn write(
         let (layout, date) = (layout.clone(), *date);
         PartSet::new(tables, modes, &pool, move |table| {
             let path = layout.path(&layout::relative(table, date, &layout::part_name(1)));
-            files::create_directory(path.parent().unwrap_or(Path::new("")), modes)?;
+            files::create_unsynced_directory(path.parent().unwrap_or(Path::new("")), modes)?;
             Ok(path)
         })
     };
@@ -147,7 +147,10 @@ fn write(
         }
         parts.write(date, begin, flattened.batches, &flattened.hold)
     })?;
-    for (_, written) in parts.finish()? {
+    let written = parts.finish()?;
+    let of_tables = written.iter().flat_map(|(_, tables)| tables.iter().flatten());
+    files::sync_directories(of_tables.map(|written| written.path.as_path()), staged)?;
+    for (_, written) in written {
         count(written, tables, &mut converted)?;
     }
     converted.schema_drift = drift.counts();
