@@ -10,7 +10,8 @@ pub struct Point {
     pub at: u64,
     pub records: u64,
     pub bytes: u64,
-    pub runs: Vec<Run>,
+    /// By round.
+    pub runs: Vec<Vec<Run>>,
     pub files: u64,
 }
 
@@ -27,54 +28,74 @@ pub struct Growth {
 
 const DATES: [u64; 3] = [1, 7, 31];
 const SESSIONS: [u64; 4] = [1, 10, 100, 1000];
+/// A run that is shorter than the longest is repeated in each round, at most so often.
+const REPEATS: u64 = 5;
 
-fn point(corpus: &Corpus, at: u64, work: &Path, rounds: usize) -> Point {
+/// All corpora in alternation, so that what the machine does meets all of them.
+fn curve(of: &str, corpora: Vec<(u64, Corpus)>, work: &Path, rounds: usize) -> Vec<Point> {
     let threads = std::thread::available_parallelism().unwrap().get();
-    let (mut runs, mut files) = (Vec::new(), 0);
-    for _ in 0..rounds {
-        let output = work.join("growth");
-        runs.push(process::flatten(&corpus.path, &output, threads));
-        files = process::size(&output).1;
-        std::fs::remove_dir_all(&output).unwrap();
+    let output = work.join("growth");
+    let largest = corpora.iter().map(|(_, corpus)| corpus.bytes).max().unwrap();
+    let begin = |(at, corpus): &(u64, Corpus)| {
+        let Corpus { records, bytes, .. } = *corpus;
+        Point { at: *at, records, bytes, runs: Vec::new(), files: 0 }
+    };
+    let mut points: Vec<Point> = corpora.iter().map(begin).collect();
+    for round in 1..=rounds {
+        for (point, (at, corpus)) in points.iter_mut().zip(&corpora) {
+            eprintln!("growth: {at} {of}, round {round}");
+            let run = |_| {
+                let run = process::flatten(&corpus.path, &output, threads);
+                point.files = process::size(&output).1;
+                std::fs::remove_dir_all(&output).unwrap();
+                run
+            };
+            point.runs.push((0..(largest / corpus.bytes).clamp(1, REPEATS)).map(run).collect());
+        }
     }
-    std::fs::remove_file(&corpus.path).unwrap();
-    Point { at, records: corpus.records, bytes: corpus.bytes, runs, files }
+    for (_, corpus) in corpora {
+        std::fs::remove_file(corpus.path).unwrap();
+    }
+    points
 }
 
-/// `records` is the middle size; `large` also takes ten times as many, once.
+/// `records` is the middle size; `large` also takes ten times as many.
 pub fn measure(records: u64, work: &Path, rounds: usize, large: bool) -> Growth {
-    let path = work.join("growth.ndjson");
-    let mut growth = Growth { large, ..Growth::default() };
-    for dates in DATES {
-        eprintln!("growth: {records} records on {dates} dates");
-        growth.dates.push(point(&corpus::on_dates(&path, records, dates), dates, work, rounds));
-    }
-    let bytes = growth.dates[0].bytes / 4;
-    for sessions in SESSIONS {
-        eprintln!("growth: {} MB of meetings of {sessions} sessions", bytes / 1_000_000);
-        let corpus = corpus::of_sessions(&path, bytes, usize::try_from(sessions).unwrap());
-        growth.sessions.push(point(&corpus, sessions, work, rounds));
-    }
-    let middle = records;
-    for records in [middle / 10, middle, middle * 10].into_iter().take(if large { 3 } else { 2 }) {
-        eprintln!("growth: {records} records");
-        let rounds = if records > middle { 1 } else { rounds };
-        growth.records.push(point(&corpus::plain(&path, records), records, work, rounds));
-        eprintln!("growth: {records} records on one date");
-        growth.one_date.push(point(&corpus::on_dates(&path, records, 1), records, work, rounds));
-    }
-    growth
+    let path = |at: u64| work.join(format!("growth-{at}.ndjson"));
+    let dates = DATES.map(|dates| (dates, corpus::on_dates(&path(dates), records, dates))).into();
+    let dates = curve("dates", dates, work, rounds);
+    let bytes = dates[0].bytes / 4;
+    let of_sessions = |sessions| corpus::of_sessions(&path(sessions), bytes, usize::try_from(sessions).unwrap());
+    let sessions = SESSIONS.map(|sessions| (sessions, of_sessions(sessions))).into();
+    let sessions = curve("sessions a meeting", sessions, work, rounds);
+    let sizes = [records / 10, records, records * 10];
+    let sizes = || sizes.into_iter().take(if large { 3 } else { 2 });
+    let one_date = sizes().map(|records| (records, corpus::on_dates(&path(records), records, 1))).collect();
+    let one_date = curve("records on one date", one_date, work, rounds);
+    let records = sizes().map(|records| (records, corpus::plain(&path(records), records))).collect();
+    let records = curve("records on 25 dates", records, work, rounds);
+    Growth { records, one_date, dates, sessions, large }
+}
+
+/// Of one round.
+fn median(runs: &[Run], figure: fn(&Run) -> f64) -> f64 {
+    spread(runs.iter().map(figure)).median
 }
 
 impl Point {
     pub fn per_record(&self, figure: fn(&Run) -> f64) -> Spread {
-        spread(self.runs.iter().map(|run| figure(run) * 1e3 / self.records as f64))
+        spread(self.runs.iter().map(|runs| median(runs, figure) * 1e3 / self.records as f64))
     }
     pub fn per_megabyte(&self, figure: fn(&Run) -> f64) -> Spread {
-        spread(self.runs.iter().map(|run| figure(run) * 1e9 / self.bytes as f64))
+        spread(self.runs.iter().map(|runs| median(runs, figure) * 1e9 / self.bytes as f64))
     }
     pub fn peak(&self) -> f64 {
-        spread(self.runs.iter().map(|run| run.peak / MIB)).most
+        spread(self.runs.iter().flatten().map(|run| run.peak / MIB)).most
+    }
+    /// How much more a record costs here than at `first`, in the same round.
+    pub fn change_from(&self, first: &Point, figure: fn(&Run) -> f64) -> Spread {
+        let of = |point: &Point, runs: &[Run]| median(runs, figure) / point.records as f64;
+        spread(std::iter::zip(&self.runs, &first.runs).map(|(here, there)| of(self, here) / of(first, there) - 1.0))
     }
 }
 
@@ -89,7 +110,7 @@ impl Growth {
     }
 
     pub fn report(&self, out: &mut String) {
-        writeln!(out, "## How cost grows\n\nThe whole process on all cores, medians (least–most).\n").unwrap();
+        writeln!(out, "## How cost grows\n\nThe whole process on all cores, the rows of a table in alternation: medians of rounds (least–most).\n").unwrap();
         for (of, points) in self.curves() {
             writeln!(
                 out,
@@ -104,7 +125,7 @@ impl Growth {
                     point.at,
                     point.records,
                     point.bytes as f64 / 1e6,
-                    point.runs.len(),
+                    point.runs.iter().flatten().count(),
                     point.files,
                     point.per_record(|run| run.wall).text(3),
                     point.per_megabyte(|run| run.wall).text(2),

@@ -7,7 +7,7 @@
 //! | `CALLREC_BENCH_RECORDS` | 20000 | records of the corpus |
 //! | `CALLREC_BENCH_ROUNDS` | 5 | rounds of callrec, DuckDB, Polars, pyarrow; of the questions three times as many, of the floor and the passes at most 5 |
 //! | `CALLREC_BENCH_SLOW_ROUNDS` | 1 | rounds of pandas, Spark and dlt; 0 leaves them and their files out |
-//! | `CALLREC_BENCH_LARGE` | 1 | 0 leaves out ten times the records (10 GB of JSON), and five times on one date for the questions |
+//! | `CALLREC_BENCH_LARGE` | 1 | 0 leaves out ten times the records (9 GB of JSON), and five times on one date for the questions |
 //! | `CALLREC_BENCH_SECTIONS` | peers,queries,floor,growth,memory | what is run |
 //! | `CALLREC_BENCH_KEEP` | | a directory where one output of every peer is kept |
 //! | `CALLREC_BENCH_DOCS` | docs | where performance.md and its plots are written |
