@@ -12,16 +12,17 @@ use super::merge::{Input, merge};
 use super::order::{self, Entry, Pool};
 use super::others::Others;
 use super::parquet::Written;
-use super::parts::PartSet;
+use super::parts::{PartSet, Successive};
 use super::sort::Scratch;
 use super::stage::Stage;
+use super::tables::Tables;
 use crate::crash_point::crash_point;
 use crate::error::{Error, Result};
 use crate::files::{self, PRIVATE};
 use crate::raw;
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::btree_map::Entry::Vacant;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 /// Rebuilds all dates. `kind` is [`Kind::Rebuild`], or [`Kind::Upgrade`] when
@@ -65,21 +66,43 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     let name = layout::part_name(commit.number);
     let pool = order::pool(threads)?;
     let dates: BTreeSet<NaiveDate> = archive.dates().chain(present.into_keys()).collect();
+    let from = From { stage: &stage, tables: &tables, segments: &segments, archive: &archive, pool: &pool };
+    let drift = &mut commit.counts.schema_drift;
+    let mut made: Vec<(NaiveDate, &str, u64)> = Vec::new();
+    let mut alone = Successive::default();
     for date in dates {
-        let made = flatten_date(&stage, dataset, date, &segments, &archive, &pool, &mut commit.counts.schema_drift)?;
-        for (number, table, format) in tables.children_first() {
-            let mut kept = Vec::new();
+        let mut kept: Vec<Vec<(PathBuf, HashSet<String>)>> = tables.formats.iter().map(|_| Vec::new()).collect();
+        for (number, table, _) in tables.children_first() {
             while let Some((part, (.., path))) = old.next_if(|(_, (of, in_table, _))| (*of, *in_table) == (date, table))
             {
-                kept.extend(others.archived_beside_others(part, &path)?.map(|archived| (path, archived)));
+                kept[number].extend(others.archived_beside_others(part, &path)?.map(|archived| (path, archived)));
             }
-            let mut inputs: Vec<Input<'_>> = Vec::new();
-            inputs.extend(kept.iter().map(|(path, archived)| Input { path: path.clone(), without: Some(archived) }));
-            let made = made[number].as_ref().map(|written| Input { path: written.path.clone(), without: None });
-            inputs.extend(made);
-            stage.merge(table, format, date, &name, &inputs)?;
-            crash_point("rebuild::part")?;
         }
+        if kept.iter().all(Vec::is_empty) {
+            let name = &name;
+            from.flatten(date, &mut alone, move |table| layout::relative(table, date, name), drift)?;
+            continue;
+        }
+        let flattened = from.flatten_beside(date, drift)?;
+        for (number, table, format) in tables.children_first() {
+            let archived =
+                flattened[number].as_ref().map(|written| Input { path: written.path.clone(), without: None });
+            let kept = kept[number].iter();
+            let inputs: Vec<Input<'_>> = kept
+                .map(|(path, archived)| Input { path: path.clone(), without: Some(archived) })
+                .chain(archived)
+                .collect();
+            let path = stage.path(&layout::relative(table, date, &name))?;
+            let merged = merge(&inputs, &path, format, stage.modes(table))?;
+            made.extend(merged.map(|written| (date, table, written.rows)));
+        }
+    }
+    for (date, flattened) in alone.finish()? {
+        let of_tables = tables.catalogue.tables.iter().zip(flattened);
+        made.extend(of_tables.filter_map(|(table, written)| Some((date, table.name.as_str(), written?.rows))));
+    }
+    for (date, table, rows) in made {
+        stage.put(table, &layout::relative(table, date, &name), rows)?;
     }
     call_logs::rebuild(&mut stage, dataset, &mut commit)?;
     // Parts that were lost are no longer missed.
@@ -110,52 +133,80 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     Ok(commit)
 }
 
-fn flatten_date(
-    stage: &Stage<'_>,
-    dataset: &Dataset,
-    date: NaiveDate,
-    segments: &[PathBuf],
-    archive: &Dated,
-    pool: &Pool,
-    schema_drift: &mut BTreeMap<String, u64>,
-) -> Result<Vec<Option<Written>>> {
-    let tables = &dataset.tables;
-    let mut unpacked: Vec<PathBuf> = Vec::new();
-    let mut numbers: BTreeMap<usize, usize> = BTreeMap::new();
-    for entry in archive.of(date)? {
-        if let Vacant(number) = numbers.entry(entry?.source) {
-            let path = stage.path(&format!("unpacked/{}", unpacked.len()))?;
-            raw::unpack_segment(&segments[*number.key()], &path)?;
-            number.insert(unpacked.len());
-            unpacked.push(path);
-        }
-    }
-    let entries = archive.of(date)?.map(|entry| entry.map(|e| Entry { source: numbers[&e.source], ..e }));
-    let mut parts = PartSet::new(tables, PRIVATE, pool, |table| stage.path(&format!("delta/{table}/{date}.parquet")));
-    let drift = order::flatten(
-        entries,
-        &unpacked,
-        &tables.plan,
-        pool,
-        |_| (),
-        |flattened| {
-            if let Some((_, refused)) = flattened.refused.first() {
-                return Err(Error::config(format!(
-                    "The archive of {date} holds a record that flatten refuses: {refused}"
-                ))
-                .hint("this program cannot rebuild that date; use the version that wrote it"));
+/// What the tables are made from, and where.
+struct From<'a> {
+    stage: &'a Stage<'a>,
+    tables: &'a Tables,
+    segments: &'a [PathBuf],
+    archive: &'a Dated,
+    pool: &'a Pool,
+}
+
+impl<'a> From<'a> {
+    /// Flattens the records of a date, behind those that `parts` has. `relative`
+    /// gives the path of the part of a table in staging.
+    fn flatten(
+        &self,
+        date: NaiveDate,
+        parts: &mut Successive<'a, NaiveDate>,
+        relative: impl Fn(&str) -> String + Copy + 'a,
+        schema_drift: &mut BTreeMap<String, u64>,
+    ) -> Result<()> {
+        let Self { stage, tables, pool, .. } = *self;
+        let mut unpacked: Vec<PathBuf> = Vec::new();
+        let mut numbers: BTreeMap<usize, usize> = BTreeMap::new();
+        for entry in self.archive.of(date)? {
+            if let Vacant(number) = numbers.entry(entry?.source) {
+                let path = stage.path(&format!("unpacked/{}", unpacked.len()))?;
+                raw::unpack_segment(&self.segments[*number.key()], &path)?;
+                number.insert(unpacked.len());
+                unpacked.push(path);
             }
-            parts.write(flattened.batches, &flattened.hold)
-        },
-    )?;
-    for (path, count) in drift.counts() {
-        *schema_drift.entry(path).or_default() += count;
+        }
+        let entries = self.archive.of(date)?.map(|entry| entry.map(|e| Entry { source: numbers[&e.source], ..e }));
+        let begin = |_: &NaiveDate| {
+            PartSet::new(tables, stage.layout().modes, pool, move |table| {
+                crash_point("rebuild::part")?;
+                stage.path(&relative(table))
+            })
+        };
+        let drift = order::flatten(
+            entries,
+            &unpacked,
+            &tables.plan,
+            pool,
+            |_| (),
+            |flattened| {
+                if let Some((_, refused)) = flattened.refused.first() {
+                    return Err(Error::config(format!(
+                        "The archive of {date} holds a record that flatten refuses: {refused}"
+                    ))
+                    .hint("this program cannot rebuild that date; use the version that wrote it"));
+                }
+                parts.write(date, begin, flattened.batches, &flattened.hold)
+            },
+        )?;
+        for (path, count) in drift.counts() {
+            *schema_drift.entry(path).or_default() += count;
+        }
+        for path in unpacked {
+            files::remove_if_there(&path)?;
+        }
+        Ok(())
     }
-    let written = parts.close().wait()?;
-    for path in unpacked {
-        files::remove_if_there(&path)?;
+
+    /// The same of one date, to files that are read again; by table what was written.
+    fn flatten_beside(
+        &self,
+        date: NaiveDate,
+        schema_drift: &mut BTreeMap<String, u64>,
+    ) -> Result<Vec<Option<Written>>> {
+        let mut parts = Successive::default();
+        let relative = move |table: &str| format!("delta/{table}/{date}.parquet");
+        self.flatten(date, &mut parts, relative, schema_drift)?;
+        let written = parts.finish()?.pop().map(|(_, tables)| tables);
+        Ok(written.unwrap_or_else(|| self.tables.formats.iter().map(|_| None).collect()))
     }
-    Ok(written)
 }
 
 /// For each of `tables`, whether its parts of `date` are what the archive gives,
@@ -173,7 +224,9 @@ pub fn compare(
     let stage = Stage::begin(layout, tables, dataset.next_number())?;
     let segments: Vec<PathBuf> = layout.parts(RAW)?.into_iter().map(|part| part.path).collect();
     let archive = Dated::of_archive(&segments, Some(date), &Scratch::new(stage.path("index")?))?;
-    let made = flatten_date(&stage, dataset, date, &segments, &archive, &order::pool(threads)?, &mut BTreeMap::new())?;
+    let pool = order::pool(threads)?;
+    let from = From { stage: &stage, tables, segments: &segments, archive: &archive, pool: &pool };
+    let made = from.flatten_beside(date, &mut BTreeMap::new())?;
     let mut compared = Vec::new();
     for (number, table, format) in tables.children_first().filter(|(_, table, _)| names.contains(table)) {
         let parts: Vec<_> = layout.parts(table)?.into_iter().filter(|part| part.date == date).collect();

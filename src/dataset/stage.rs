@@ -8,6 +8,7 @@ use super::tables::Tables;
 use crate::error::Result;
 use crate::files::{self, Modes, PRIVATE};
 use chrono::NaiveDate;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl<'a> Stage<'a> {
     /// Any failure of the file system, by class I/O.
     pub fn begin(layout: &'a Layout, tables: &'a Tables, number: u64) -> Result<Self> {
         files::remove_directory(&layout.staging(number))?;
-        files::create_unsynced_directory(&layout.staging(number), PRIVATE)?;
+        files::create_directory(&layout.staging(number), PRIVATE)?;
         Ok(Self { layout, tables, number, files: Vec::new() })
     }
 
@@ -49,7 +50,7 @@ impl<'a> Stage<'a> {
     /// Any failure of the file system, by class I/O.
     pub fn path(&self, relative: &str) -> Result<PathBuf> {
         let path = relative.split('/').fold(self.layout.staging(self.number), |p, name| p.join(name));
-        files::create_unsynced_directory(path.parent().unwrap_or(Path::new("")), PRIVATE)?;
+        files::create_directory(path.parent().unwrap_or(Path::new("")), PRIVATE)?;
         Ok(path)
     }
 
@@ -105,8 +106,13 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// Any failure of the file system, by class I/O.
     pub fn finish(mut self) -> Result<Vec<PutFile>> {
-        let staged: Vec<PathBuf> = self.files.iter().map(|file| self.layout.path(&file.staged)).collect();
-        files::sync_directories(staged.iter().map(PathBuf::as_path), &self.layout.stagings())?;
+        let directories: BTreeSet<PathBuf> =
+            self.files.iter().filter_map(|f| self.layout.path(&f.staged).parent().map(Path::to_owned)).collect();
+        for directory in &directories {
+            for above in directory.ancestors().take_while(|d| d.starts_with(self.layout.stagings())) {
+                files::sync_directory(above)?;
+            }
+        }
         let rank = |table: &str| match table {
             table if layout::is_state(table) => 0,
             table if layout::is_archive(table) => 1,
