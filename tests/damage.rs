@@ -100,6 +100,26 @@ fn a_damaged_part_is_made_again_also_while_fetched_records_wait() {
 }
 
 #[test]
+fn damage_at_any_place_of_a_part_is_mended_and_shows_no_call_that_never_was() {
+    const PLACES: usize = 20;
+    let (_graph, place, _) = two_runs();
+    place.callrec(&["rebuild"]).expect(0);
+    for table in ["calls", "sessions"] {
+        let date = fs::read_dir(place.root().join(table)).unwrap().next().unwrap().unwrap().path();
+        for number in 0..PLACES {
+            let part = fs::read_dir(&date).unwrap().next().unwrap().unwrap().path();
+            let mut bytes = fs::read(&part).unwrap();
+            let at = 4 + (bytes.len() - 12) * number / PLACES;
+            bytes[at..at + 8].iter_mut().for_each(|byte| *byte ^= 0x15);
+            fs::write(&part, bytes).unwrap();
+            place.callrec(&["rebuild"]).expect(0);
+            assert_each_once(&place, 1..=6);
+        }
+    }
+    place.callrec(&["verify"]).expect(0);
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_summary_goes_to_a_device_and_leaves_it_there() {
     use std::os::unix::fs::FileTypeExt;

@@ -4,17 +4,20 @@
 //! order: both are read side by side. Only for the calls that this leaves, of
 //! which there mostly are none, the whole archive is asked.
 
+use super::commit::PutFile;
 use super::dated::Dated;
+use super::layout::{LEDGER, Layout};
 use super::parquet;
 use super::runs::{Packed, take};
 use super::sort::{Scratch, Sorted, Sorter};
 use crate::arrow::array::{Array, AsArray};
 use crate::arrow::datatypes::TimestampMicrosecondType;
 use crate::error::{Error, Result};
+use crate::files;
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::errors::ParquetError;
 use chrono::NaiveDate;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::iter::Peekable;
 use std::path::Path;
 
@@ -87,6 +90,7 @@ impl Others {
         parts: impl Iterator<Item = (NaiveDate, &'p Path)>,
         archive: &Dated,
         scratch: &Scratch,
+        noted: &Noted<'_>,
     ) -> Result<Self> {
         let mut asked = Sorter::new(scratch, "asked");
         let mut damaged = BTreeSet::new();
@@ -106,7 +110,7 @@ impl Others {
                 asked.push(Asked { call_id: call_id.to_owned(), place: Some(Place { part, call }) })
             });
             match outcome {
-                Err(error) if is_damage(&error) => damaged.insert(part),
+                Err(error) if is_damage(&error) || noted.is_changed(path).unwrap_or_default() => damaged.insert(part),
                 other => other.map(|()| false)?,
             };
         }
@@ -133,28 +137,83 @@ impl Others {
     /// If part `number` at `path` has calls that the archive does not have: its calls
     /// that the archive has. Parts are asked for in the order of their numbers.
     ///
+    /// A damaged part can show calls that never were: what neither the archive nor
+    /// the ledger knows counts as had by the archive, so that it is left out.
+    ///
     /// # Errors
-    /// Any failure of the file system, by class I/O.
-    pub fn archived_beside_others(&mut self, number: usize, path: &Path) -> Result<Option<HashSet<String>>> {
+    /// Any failure of the file system, by class I/O; by class configuration where a
+    /// part that cannot be read to its end has calls that only the ledger knows.
+    pub fn archived_beside_others(
+        &mut self,
+        number: usize,
+        path: &Path,
+        noted: &Noted<'_>,
+    ) -> Result<Option<HashSet<String>>> {
         let part = number as u64;
         let Self { places, damaged } = self;
+        let is_unreadable = damaged.contains(&part);
         skip_to(places, Place { part, call: 0 })?;
         if !matches!(places.peek(), Some(Ok(place)) if place.part == part) {
-            if damaged.contains(&part) {
+            if is_unreadable {
                 tracing::warn!(part = %path.display(), "this part is damaged: what it held and the archive has not is gone");
             }
             return Ok(None);
         }
-        let mut archived = HashSet::new();
-        each_call(path, |call, _, call_id| {
+        let (mut archived, mut others) = (HashSet::new(), HashSet::new());
+        let outcome = each_call(path, |call, _, call_id| {
             let wanted = Place { part, call };
             skip_to(places, wanted)?;
-            if !matches!(places.peek(), Some(Ok(place)) if *place == wanted) {
-                archived.insert(call_id.to_owned());
-            }
+            let is_other = matches!(places.peek(), Some(Ok(place)) if *place == wanted);
+            if is_other { &mut others } else { &mut archived }.insert(call_id.to_owned());
             Ok(())
-        })?;
+        });
+        if !is_unreadable {
+            outcome?;
+            if !noted.is_changed(path)? {
+                return Ok(Some(archived));
+            }
+        }
+        let unknown = noted.unknown(&others)?;
+        tracing::warn!(part = %path.display(), calls = unknown.len(), "this part is damaged: it shows calls that never were");
+        if unknown.len() == others.len() {
+            return Ok(None);
+        }
+        if is_unreadable {
+            return Err(Error::config(format!("{} is damaged, and the archive lacks calls of it", path.display()))
+                .hint("restore that file from a backup, or move it away: then those calls are gone; and run again"));
+        }
+        archived.extend(unknown.into_iter().map(str::to_owned));
         Ok(Some(archived))
+    }
+}
+
+/// What tells whether a part is as it was written.
+pub struct Noted<'a> {
+    /// Where the ledger lies.
+    pub layout: &'a Layout,
+    /// The files that commits have put, by their path below the root.
+    pub files: BTreeMap<String, PutFile>,
+}
+
+impl Noted<'_> {
+    /// Whether a part is not what its commit wrote. One that no commit names is believed.
+    fn is_changed(&self, path: &Path) -> Result<bool> {
+        let below = path.strip_prefix(self.layout.root()).unwrap_or(path);
+        let names: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
+        let Some(file) = self.files.get(&names.join("/")) else { return Ok(false) };
+        Ok(files::digest(path)?.is_some_and(|(bytes, sha256)| (bytes, sha256.as_str()) != (file.bytes, &file.sha256)))
+    }
+
+    /// Those of the calls that the ledger does not have.
+    fn unknown<'c>(&self, calls: &'c HashSet<String>) -> Result<HashSet<&'c str>> {
+        let mut unknown: HashSet<&str> = calls.iter().map(String::as_str).collect();
+        for part in self.layout.parts(LEDGER)? {
+            each_call(&part.path, |_, _, call_id| {
+                unknown.remove(call_id);
+                Ok(())
+            })?;
+        }
+        Ok(unknown)
     }
 }
 
@@ -271,13 +330,15 @@ mod tests {
             crate::files::write_atomically(&damaged, &[7; 100], PRIVATE).unwrap();
             parts.push((date(3), damaged.clone()));
             let named = parts.iter().map(|(date, path)| (*date, path.as_path()));
-            let mut others = Others::find(named, &archive, &scratch).unwrap();
+            let layout = Layout::new(home.path(), PRIVATE);
+            let noted = Noted { layout: &layout, files: BTreeMap::new() };
+            let mut others = Others::find(named, &archive, &scratch, &noted).unwrap();
             for (number, (_, calls, expected)) in cases.iter().enumerate() {
-                let found = others.archived_beside_others(number, &parts[number].1).unwrap();
+                let found = others.archived_beside_others(number, &parts[number].1, &noted).unwrap();
                 let expected = expected.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect::<HashSet<_>>());
                 assert_eq!(found, expected, "{calls:?}");
             }
-            assert_eq!(others.archived_beside_others(cases.len(), &damaged).unwrap(), None);
+            assert_eq!(others.archived_beside_others(cases.len(), &damaged, &noted).unwrap(), None);
         }
     }
 }

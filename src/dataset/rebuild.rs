@@ -10,7 +10,7 @@ use super::dated::Dated;
 use super::layout::{self, LEDGER, RAW};
 use super::merge::{Input, merge};
 use super::order::{self, Entry, Pool};
-use super::others::Others;
+use super::others::{Noted, Others};
 use super::parquet::Written;
 use super::parts::{PartSet, Successive};
 use super::sort::Scratch;
@@ -61,7 +61,9 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
             }
         }
     }
-    let mut others = Others::find(old.iter().map(|(date, _, path)| (*date, path.as_path())), &archive, &scratch)?;
+    let noted = Noted { layout: &layout, files: commit::named_files(&layout)? };
+    let parts = old.iter().map(|(date, _, path)| (*date, path.as_path()));
+    let mut others = Others::find(parts, &archive, &scratch, &noted)?;
     let mut old = old.into_iter().enumerate().peekable();
     let name = layout::part_name(commit.number);
     let pool = order::pool(threads)?;
@@ -75,7 +77,8 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
         for (number, table, _) in tables.children_first() {
             while let Some((part, (.., path))) = old.next_if(|(_, (of, in_table, _))| (*of, *in_table) == (date, table))
             {
-                kept[number].extend(others.archived_beside_others(part, &path)?.map(|archived| (path, archived)));
+                let archived = others.archived_beside_others(part, &path, &noted)?;
+                kept[number].extend(archived.map(|archived| (path, archived)));
             }
         }
         if kept.iter().all(Vec::is_empty) {
@@ -107,8 +110,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     call_logs::rebuild(&mut stage, dataset, &mut commit)?;
     // Parts that were lost are no longer missed.
     let is_table = |table: &str| tables.catalogue.table(table).or_else(|| tables.catalogue.log(table)).is_some();
-    let named = commit::named_files(&layout)?.into_values().filter(|file| is_table(&file.table));
-    for file in named {
+    for file in noted.files.into_values().filter(|file| is_table(&file.table)) {
         let is_staged = stage.files.iter().any(|staged| staged.path == file.path);
         if !is_staged && !files::exists(&layout.path(&file.path))? {
             commit.removed.push(file.path);
