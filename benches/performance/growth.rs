@@ -15,7 +15,6 @@ pub struct Point {
     pub files: u64,
 }
 
-#[derive(Default)]
 pub struct Growth {
     /// On 25 dates.
     pub records: Vec<Point>,
@@ -110,7 +109,12 @@ impl Growth {
     }
 
     pub fn report(&self, out: &mut String) {
-        writeln!(out, "## How cost grows\n\nThe whole process on all cores, the rows of a table in alternation: medians of rounds (least–most).\n").unwrap();
+        writeln!(
+            out,
+            "## How cost grows\n\n\
+             The whole process on all cores, the rows of a table in alternation: medians of rounds (least–most).\n"
+        )
+        .unwrap();
         for (of, points) in self.curves() {
             writeln!(
                 out,

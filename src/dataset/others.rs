@@ -174,7 +174,7 @@ impl Others {
             }
         }
         let unknown = noted.unknown(&others)?;
-        tracing::warn!(part = %path.display(), calls = unknown.len(), "this part is damaged: it shows calls that never were");
+        tracing::warn!(part = %path.display(), calls = unknown.len(), "this part is damaged: calls of it that neither the archive nor the ledger knows are left out");
         if unknown.len() == others.len() {
             return Ok(None);
         }
@@ -201,7 +201,7 @@ impl Noted<'_> {
         let below = path.strip_prefix(self.layout.root()).unwrap_or(path);
         let names: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
         let Some(file) = self.files.get(&names.join("/")) else { return Ok(false) };
-        Ok(files::digest(path)?.is_some_and(|(bytes, sha256)| (bytes, sha256.as_str()) != (file.bytes, &file.sha256)))
+        Ok(files::digest(path)?.is_some_and(|(_, sha256)| sha256 != file.sha256))
     }
 
     /// Those of the calls that the ledger does not have.

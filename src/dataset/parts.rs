@@ -3,7 +3,7 @@
 
 use super::order::{Hold, Pool};
 use super::parquet::{Ended, PartWriter, Written};
-use super::syncing::{self, Syncing};
+use super::syncing::Syncing;
 use super::tables::Tables;
 use crate::arrow::array::RecordBatch;
 use crate::error::{Error, Result};
@@ -37,8 +37,8 @@ impl<'a> PartSet<'a> {
     /// Appends a batch for every table; `hold` is let go when all are written.
     ///
     /// # Errors
-    /// Any failure to begin a file, by class I/O. What fails later is told by
-    /// [`Closing::wait`].
+    /// Any failure to begin a file, by class I/O. What fails later is told when the
+    /// set is ended.
     pub fn write(&mut self, batches: Vec<RecordBatch>, hold: &Hold) -> Result<()> {
         for (number, batch) in batches.into_iter().enumerate() {
             if batch.num_rows() == 0 {
@@ -56,8 +56,7 @@ impl<'a> PartSet<'a> {
     }
 
     /// Ends all files behind what was appended, and does not wait for it.
-    #[must_use]
-    pub fn close(self) -> Closing {
+    fn close(self) -> Closing {
         let close = |lane: Arc<Lane>| {
             let (sender, receiver) = channel();
             lane.push(Step::Finish(sender), &self.pool);
@@ -68,21 +67,12 @@ impl<'a> PartSet<'a> {
 }
 
 /// Parts that are being ended.
-pub struct Closing {
+struct Closing {
     tables: Vec<Option<Receiver<Result<Ended>>>>,
 }
 
 impl Closing {
-    /// For every table what was written, if anything. All files are synced then.
-    ///
-    /// # Errors
-    /// Any failure of the file system, by class I/O.
-    pub fn wait(self) -> Result<Vec<Option<Written>>> {
-        // Not on the pool: a thread that waits for the disk works on nothing else.
-        syncing::all(self.ended()?)
-    }
-
-    /// The same of files that are not synced yet.
+    /// Waits, and gives for every table what was written, if anything: not synced yet.
     fn ended(self) -> Result<Vec<Option<Ended>>> {
         let ended: Vec<_> =
             self.tables.into_iter().map(|table| table.map(|t| t.recv().unwrap_or_else(|_| Err(panicked())))).collect();

@@ -68,7 +68,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     let name = layout::part_name(commit.number);
     let pool = order::pool(threads)?;
     let dates: BTreeSet<NaiveDate> = archive.dates().chain(present.into_keys()).collect();
-    let from = From { stage: &stage, tables: &tables, segments: &segments, archive: &archive, pool: &pool };
+    let records = Records { stage: &stage, tables: &tables, segments: &segments, archive: &archive, pool: &pool };
     let drift = &mut commit.counts.schema_drift;
     let mut made: Vec<(NaiveDate, &str, u64)> = Vec::new();
     let mut alone = Successive::default();
@@ -83,10 +83,10 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
         }
         if kept.iter().all(Vec::is_empty) {
             let name = &name;
-            from.flatten(date, &mut alone, move |table| layout::relative(table, date, name), drift)?;
+            records.flatten(date, &mut alone, move |table| layout::relative(table, date, name), drift)?;
             continue;
         }
-        let flattened = from.flatten_beside(date, drift)?;
+        let flattened = records.flatten_beside(date, drift)?;
         for (number, table, format) in tables.children_first() {
             let archived =
                 flattened[number].as_ref().map(|written| Input { path: written.path.clone(), without: None });
@@ -95,8 +95,7 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
                 .map(|(path, archived)| Input { path: path.clone(), without: Some(archived) })
                 .chain(archived)
                 .collect();
-            let path = stage.path(&layout::relative(table, date, &name))?;
-            let merged = merge(&inputs, &path, format, stage.modes(table))?;
+            let merged = stage.merged(table, format, date, &name, &inputs)?;
             made.extend(merged.map(|written| (date, table, written.rows)));
         }
     }
@@ -135,8 +134,8 @@ pub fn rebuild(dataset: &mut Dataset, kind: Kind, run_id: &str, now: DateTime<Ut
     Ok(commit)
 }
 
-/// What the tables are made from, and where.
-struct From<'a> {
+/// The records of the archive, and where tables are made of them.
+struct Records<'a> {
     stage: &'a Stage<'a>,
     tables: &'a Tables,
     segments: &'a [PathBuf],
@@ -144,7 +143,7 @@ struct From<'a> {
     pool: &'a Pool,
 }
 
-impl<'a> From<'a> {
+impl<'a> Records<'a> {
     /// Flattens the records of a date, behind those that `parts` has. `relative`
     /// gives the path of the part of a table in staging.
     fn flatten(
@@ -227,8 +226,8 @@ pub fn compare(
     let segments: Vec<PathBuf> = layout.parts(RAW)?.into_iter().map(|part| part.path).collect();
     let archive = Dated::of_archive(&segments, Some(date), &Scratch::new(stage.path("index")?))?;
     let pool = order::pool(threads)?;
-    let from = From { stage: &stage, tables, segments: &segments, archive: &archive, pool: &pool };
-    let made = from.flatten_beside(date, &mut BTreeMap::new())?;
+    let records = Records { stage: &stage, tables, segments: &segments, archive: &archive, pool: &pool };
+    let made = records.flatten_beside(date, &mut BTreeMap::new())?;
     let mut compared = Vec::new();
     for (number, table, format) in tables.children_first().filter(|(_, table, _)| names.contains(table)) {
         let parts: Vec<_> = layout.parts(table)?.into_iter().filter(|part| part.date == date).collect();

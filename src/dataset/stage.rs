@@ -4,6 +4,7 @@ use super::commit::PutFile;
 use super::format::Format;
 use super::layout::{self, LEDGER, Layout, STATE};
 use super::merge::{Input, merge};
+use super::parquet::Written;
 use super::tables::Tables;
 use crate::error::Result;
 use crate::files::{self, Modes, PRIVATE};
@@ -77,8 +78,8 @@ impl<'a> Stage<'a> {
         if layout::is_archive(table) || layout::is_state(table) { PRIVATE } else { self.layout.modes }
     }
 
-    /// Merges parts of `table` into the part `name` of `date`; whether a row
-    /// was left.
+    /// Merges parts of `table` into the part `name` of `date` and notes it; whether a
+    /// row was left.
     ///
     /// # Errors
     /// Any failure of the file system, by class I/O.
@@ -90,13 +91,25 @@ impl<'a> Stage<'a> {
         name: &str,
         inputs: &[Input<'_>],
     ) -> Result<bool> {
-        let relative = layout::relative(table, date, name);
-        let path = self.path(&relative)?;
-        let merged = merge(inputs, &path, format, self.modes(table))?;
-        match merged {
-            Some(written) => self.put(table, &relative, written.rows).map(|()| true),
+        match self.merged(table, format, date, name, inputs)? {
+            Some(written) => self.put(table, &layout::relative(table, date, name), written.rows).map(|()| true),
             None => Ok(false),
         }
+    }
+
+    /// As [`Self::merge`], without the note; what was written, if anything.
+    ///
+    /// # Errors
+    /// Any failure of the file system, by class I/O.
+    pub fn merged(
+        &self,
+        table: &str,
+        format: &Arc<Format>,
+        date: NaiveDate,
+        name: &str,
+        inputs: &[Input<'_>],
+    ) -> Result<Option<Written>> {
+        merge(inputs, &self.path(&layout::relative(table, date, name))?, format, self.modes(table))
     }
 
     /// Syncs the directories of what was staged, and puts the files in the

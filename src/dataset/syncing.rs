@@ -61,14 +61,10 @@ impl<K: Send + 'static> Syncing<K> {
 fn sync<K>(sets: &Receiver<Set<K, Ended>>) -> Result<Vec<Set<K, Written>>> {
     let mut written = Vec::new();
     for (key, ended) in sets {
-        written.push((key, all(ended)?));
+        let tables = ended.into_iter().map(|table| table.map(Ended::sync).transpose());
+        written.push((key, tables.collect::<Result<_>>()?));
     }
     Ok(written)
-}
-
-/// Syncs the files of one set here and now.
-pub(super) fn all(ended: Vec<Option<Ended>>) -> Result<Vec<Option<Written>>> {
-    ended.into_iter().map(|table| table.map(Ended::sync).transpose()).collect()
 }
 
 impl<K> Drop for Syncing<K> {
